@@ -1,0 +1,104 @@
+package account
+
+import (
+	"slices"
+
+	"keywheel/shared/protocol"
+)
+
+// maxFindings bounds what is remembered; the one that ends first goes.
+const maxFindings = 256
+
+// echoMS is how much later a finding must end to be news: less is the time that a report and its answer took.
+const echoMS = 500
+
+// Finding is something learned about a credential or its organization, in force until UntilMS.
+type Finding struct {
+	Credential protocol.CredentialID // whose answer taught it
+	Org        string
+	Model      string // empty: every model
+	Kind       protocol.FindingKind
+	Code       string
+	UntilMS    int64 // Unix milliseconds, by Keywheel's clock
+	AtMS       int64
+}
+
+// same says whether two findings are of the same thing, so that the newer replaces the older.
+func (f Finding) same(o Finding) bool {
+	return f.Kind == o.Kind && f.Org == o.Org && f.Model == o.Model && (f.Credential == o.Credential || f.Kind != protocol.Invalid)
+}
+
+// Findings returns what is in force at now.
+func (k *Book) Findings(nowMS int64) []Finding {
+	b, _, _ := k.data.Get(findingsName)
+	if len(b) == 0 {
+		return nil
+	}
+	return inForce(readFindings(b), nowMS)
+}
+
+func inForce(fs []Finding, nowMS int64) []Finding {
+	return slices.DeleteFunc(fs, func(f Finding) bool { return f.UntilMS <= nowMS })
+}
+
+// Learn takes findings over. Of two about the same thing the one that holds longer stays: an answer of Groq's that
+// names a later time knows more, and a report's echo of one's own finding changes nothing.
+func (k *Book) Learn(nowMS int64, learned ...Finding) {
+	if len(learned) == 0 {
+		return
+	}
+	update(k.data, findingsName, func(old []byte) []byte {
+		fs := inForce(readFindings(old), nowMS)
+		changed := false
+		for _, n := range learned {
+			if n.UntilMS <= nowMS {
+				continue
+			}
+			i := slices.IndexFunc(fs, n.same)
+			switch {
+			case i < 0:
+				fs = append(fs, n)
+			case fs[i].Credential == n.Credential && fs[i].UntilMS+echoMS >= n.UntilMS:
+				continue
+			default:
+				fs[i] = n
+			}
+			changed = true
+		}
+		if !changed {
+			return nil
+		}
+		if len(fs) > maxFindings {
+			slices.SortFunc(fs, func(a, b Finding) int { return int(min(1, max(-1, b.UntilMS-a.UntilMS))) })
+			fs = fs[:maxFindings]
+		}
+		return appendFindings(fs)
+	})
+}
+
+func appendFindings(fs []Finding) []byte {
+	out := []byte{}
+	for _, f := range fs {
+		out = le.AppendUint64(out, uint64(f.UntilMS))
+		out = le.AppendUint64(out, uint64(f.AtMS))
+		for _, s := range [...]string{f.Credential, f.Org, f.Model, string(f.Kind), f.Code} {
+			out = appendString(out, s)
+		}
+	}
+	return out
+}
+
+func readFindings(b []byte) []Finding {
+	var out []Finding
+	for r := (reader{b: b}); len(r.b) > 0; {
+		f := Finding{
+			UntilMS: r.i64(), AtMS: r.i64(), Credential: r.str(), Org: r.str(), Model: r.str(),
+			Kind: protocol.FindingKind(r.str()), Code: r.str(),
+		}
+		if r.bad {
+			break
+		}
+		out = append(out, f)
+	}
+	return out
+}

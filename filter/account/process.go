@@ -1,0 +1,128 @@
+package account
+
+import "keywheel/shared/protocol"
+
+// Incarnation returns this process's name, and creates it from propose where it has none yet.
+func (k *Book) Incarnation(propose func() string) string {
+	for {
+		if b, _, ok := k.data.Get(incarnationName); ok {
+			return string(b)
+		}
+		k.data.Swap(incarnationName, []byte(propose()), Absent)
+	}
+}
+
+// VMs that have not shown a sign of life for this long are taken for dead and what they held is given back.
+const vmTimeoutMS = 5000
+
+// Beat is a VM's sign of life at the host's time. It returns which VMs are alive, and whether one was found dead.
+func (k *Book) Beat(vm uint32, hostMS int64) (alive func(vm uint32) bool, died bool) {
+	var ids []uint32
+	update(k.data, vmsName, func(old []byte) []byte {
+		ids, died = append(ids[:0], vm), false
+		out := le.AppendUint64(le.AppendUint32(nil, vm), uint64(hostMS))
+		for r := (reader{b: old}); len(r.b) > 0; {
+			id, at := r.u32(), r.i64()
+			switch {
+			case r.bad, id == vm:
+			case hostMS-at > vmTimeoutMS || at-hostMS > vmTimeoutMS:
+				died = true
+			default:
+				ids = append(ids, id)
+				out = le.AppendUint64(le.AppendUint32(out, id), uint64(at))
+			}
+		}
+		return out
+	})
+	return func(vm uint32) bool {
+		for _, id := range ids {
+			if id == vm {
+				return true
+			}
+		}
+		return false
+	}, died
+}
+
+// Sender is who sends this process's reports, and what it knows of them.
+type Sender struct {
+	VM        uint32 // that sends
+	LeaseMS   int64  // host's time at which anyone else may
+	Seq       int64  // of the newest report
+	SentMS    int64  // host's time of the newest report
+	Version   Version
+	Config    int64 // newest assignment's generation that came by ECDS
+	BadConfig int64 // assignments refused
+}
+
+const senderSize = 4 + 8*8
+
+func readSender(b []byte) Sender {
+	if len(b) != senderSize {
+		return Sender{}
+	}
+	r := reader{b: b}
+	return Sender{
+		VM: r.u32(), LeaseMS: r.i64(), Seq: r.i64(), SentMS: r.i64(), Version: Version{r.i64(), r.i64()},
+		Config: r.i64(), BadConfig: r.i64(),
+	}
+}
+
+// Sender returns the state of reporting.
+func (k *Book) Sender() Sender {
+	b, _, _ := k.data.Get(senderName)
+	return readSender(b)
+}
+
+// UpdateSender changes the state of reporting; f may run several times and returns false to leave it.
+func (k *Book) UpdateSender(f func(s *Sender) bool) bool {
+	done := false
+	update(k.data, senderName, func(old []byte) []byte {
+		s := readSender(old)
+		if done = f(&s); !done {
+			return nil
+		}
+		b := le.AppendUint32(make([]byte, 0, senderSize), s.VM)
+		for _, v := range [...]int64{s.LeaseMS, s.Seq, s.SentMS, s.Version.Epoch, s.Version.Generation, s.Config, s.BadConfig, 0} {
+			b = le.AppendUint64(b, uint64(v))
+		}
+		return b
+	})
+	return done
+}
+
+// Standing is what answers say of all keys together: the clock and each key's health and speed.
+type Standing struct {
+	Clock    protocol.Clock
+	OffsetMS int64 // to add to the clock's time
+	Keys     []protocol.KeyState
+}
+
+// SetStanding keeps what the newest answer said.
+func (k *Book) SetStanding(s Standing) {
+	b := le.AppendUint64(nil, uint64(s.Clock.AnchorHostMS))
+	b = le.AppendUint64(b, uint64(s.Clock.AnchorNowMS))
+	b = le.AppendUint64(b, uint64(int64(s.Clock.Speed*1e6)))
+	b = le.AppendUint64(b, uint64(s.OffsetMS))
+	for _, key := range s.Keys {
+		b = appendString(b, key.ID)
+		b = le.AppendUint64(b, uint64(int64(key.Health*1e6)))
+		b = le.AppendUint64(b, uint64(key.MedianMS))
+	}
+	update(k.data, answerName, func([]byte) []byte { return b })
+}
+
+// Standing returns what the newest answer said; ok is false before the first.
+func (k *Book) Standing() (s Standing, ok bool) {
+	b, _, ok := k.data.Get(answerName)
+	if !ok {
+		return s, false
+	}
+	r := reader{b: b}
+	s.Clock = protocol.Clock{AnchorHostMS: r.i64(), AnchorNowMS: r.i64(), Speed: float64(r.i64()) / 1e6}
+	s.OffsetMS = r.i64()
+	for len(r.b) > 0 && !r.bad {
+		s.Keys = append(s.Keys, protocol.KeyState{ID: r.str(), Health: float64(r.i64()) / 1e6, MedianMS: r.i64()})
+	}
+	return s, !r.bad
+}

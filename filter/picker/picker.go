@@ -1,0 +1,318 @@
+// Package picker chooses the key for an attempt and holds what the request may need of it.
+package picker
+
+import (
+	"hash/fnv"
+	"math"
+
+	"keywheel/filter/account"
+	"keywheel/shared/protocol"
+	"keywheel/shared/quota"
+	"keywheel/shared/selection"
+)
+
+// Request is what an attempt needs a key for.
+type Request struct {
+	Model string // empty: unknown
+	Need  int64  // tokens, at least 1
+	Fixed bool   // Need is set by the operator: a key with less does not serve at all
+	Tried []Tried
+}
+
+// Tried is a key that this request has been sent with before.
+type Tried struct {
+	Credential protocol.CredentialID
+	// Final says that this key cannot help any more. Else the failure was nobody's fault, and the key is taken again
+	// where there is no other.
+	Final bool
+}
+
+// Instant is when a choice is made.
+type Instant struct {
+	NowMS  int64 // Unix milliseconds by Keywheel's clock
+	Window quota.Window
+}
+
+// Choice is a key, or why there is none.
+type Choice struct {
+	Key     *protocol.Key // nil: none, see Refusal
+	Reserve int64         // tokens held; less than the need where no key had as much
+	Room    account.Room  // before the reservation
+	Leave   account.Leave // why the key in use was passed over; the zero value: it was not, or not for good
+	Again   bool          // the key was tried before: no other can serve
+	Refusal *Refusal
+}
+
+// Picker chooses among one assignment's keys. It never changes after it is made.
+type Picker struct {
+	a     *protocol.Assignment
+	byID  map[string]int
+	ranks []float64
+}
+
+// New makes the picker of an assignment, whose keys stand in rank order.
+func New(a *protocol.Assignment) *Picker {
+	p := &Picker{a: a, byID: make(map[string]int, len(a.Keys)), ranks: make([]float64, len(a.Keys))}
+	for i, k := range a.Keys {
+		p.byID[k.ID] = i
+		p.ranks[i] = selection.Rank(i, len(a.Keys))
+	}
+	return p
+}
+
+// Peek is Pick without the reservation: whether a key could serve now.
+func (p *Picker) Peek(b *account.Book, r Request, at Instant) Choice {
+	return p.choose(p.survey(b, r, at), r, at)
+}
+
+// Pick chooses a key and reserves what the request may need, in one swap. Of two workers that race for a key's last
+// tokens one gets them; the other chooses again.
+func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice {
+	for range 2*len(p.a.Keys) + 8 {
+		s := p.survey(b, r, at)
+		c := p.choose(s, r, at)
+		if c.Key == nil {
+			return c
+		}
+		reserved := b.Update(c.Key.Credential, func(e *account.Entry) bool {
+			room := e.Room(at.Window, c.Key.Fresh)
+			if room.Free < c.Reserve || room.FreeRequests < 1 {
+				return false
+			}
+			c.Room = room
+			e.Reserve(vm, c.Reserve)
+			return true
+		})
+		if reserved {
+			c.Leave = p.leave(s, b.InUse(), c.Key)
+			return c
+		}
+	}
+	return Choice{Refusal: &Refusal{Busy: true, UntilMS: at.NowMS + busyMS}}
+}
+
+// state is one key as a request finds it.
+type state struct {
+	key    *protocol.Key
+	room   account.Room
+	cand   selection.Candidate
+	reason selection.Reason // empty: it can serve
+	until  int64            // when the reason ends, Unix milliseconds
+	small  bool             // it can, but has less than the need
+	tried  bool
+}
+
+func (p *Picker) survey(b *account.Book, r Request, at Instant) []state {
+	findings := b.Findings(at.NowMS)
+	var standing account.Standing
+	if selection.Strategy(p.a.Policy.Strategy) == selection.Balanced {
+		standing, _ = b.Standing()
+	}
+	out := make([]state, 0, len(p.a.Keys))
+	for i := range p.a.Keys {
+		k := &p.a.Keys[i]
+		s := state{key: k}
+		switch {
+		case k.Disabled:
+			s.reason, s.until = selection.Disabled, at.NowMS+disabledMS
+		default:
+			s.room = b.Entry(k.Credential).Room(at.Window, k.Fresh)
+			p.judge(&s, r, at, findings)
+		}
+		for _, t := range r.Tried {
+			if t.Credential == k.Credential {
+				s.tried = true
+				if t.Final && s.reason == "" {
+					s.reason, s.until = selection.Cooling, at.NowMS+busyMS
+				}
+			}
+		}
+		s.cand = p.candidate(i, s.room, standing.Keys)
+		out = append(out, s)
+	}
+	return out
+}
+
+// How long until it is worth asking again where nothing says when a key comes back, in milliseconds.
+const (
+	busyMS     = 1000
+	disabledMS = 60_000
+)
+
+// judge finds the first reason that keeps a key from serving.
+func (p *Picker) judge(s *state, r Request, at Instant, findings []account.Finding) {
+	reason, until := selection.Reason(""), int64(0)
+	severity := 0
+	for _, f := range findings {
+		if why, weight := p.applies(f, s.key, r.Model); weight > severity || weight == severity && weight > 0 && f.UntilMS > until {
+			reason, until, severity = why, f.UntilMS, weight
+		}
+	}
+	if reason == selection.Invalid || reason == selection.Restricted {
+		s.reason, s.until = reason, until
+		return
+	}
+	if s.reason, s.small = lacks(s.room, r); s.reason != "" {
+		s.until = at.NowMS + busyMS
+		if s.reason == selection.Exhausted {
+			s.until = at.Window.End().UnixMilli()
+			return
+		}
+	}
+	if reason != "" {
+		s.reason, s.until = reason, until
+	}
+}
+
+// lacks says whether a key has too little left, and whether it has some, but less than the need.
+func lacks(room account.Room, r Request) (why selection.Reason, small bool) {
+	why = selection.Exhausted
+	if room.More {
+		why = selection.Busy
+	}
+	least := int64(1)
+	if r.Fixed {
+		least = r.Need
+	}
+	switch {
+	case room.Unspent < least || room.UnspentRequests < 1:
+		return why, false
+	case room.Free < least || room.FreeRequests < 1:
+		return selection.Busy, false
+	}
+	return "", room.Free < r.Need
+}
+
+// applies says what a finding means for a key, and how much that weighs against another finding.
+func (p *Picker) applies(f account.Finding, k *protocol.Key, model string) (selection.Reason, int) {
+	if id, rev, ok := protocol.SplitCredential(f.Credential); ok {
+		if i, known := p.byID[id]; known {
+			if _, now, _ := protocol.SplitCredential(p.a.Keys[i].Credential); rev < now {
+				return "", 0
+			}
+		}
+	}
+	if f.Kind == protocol.Invalid {
+		if f.Credential == k.Credential {
+			return selection.Invalid, 4
+		}
+		return "", 0
+	}
+	if f.Org != k.Org || f.Model != "" && f.Model != model {
+		return "", 0
+	}
+	switch f.Kind {
+	case protocol.Restricted:
+		return selection.Restricted, 3
+	case protocol.Blocked:
+		return selection.Blocked, 2
+	case protocol.Cooling:
+		return selection.Cooling, 1
+	}
+	return "", 0
+}
+
+func (p *Picker) candidate(i int, room account.Room, standing []protocol.KeyState) selection.Candidate {
+	k := &p.a.Keys[i]
+	c := selection.Candidate{Priority: k.Priority, Rank: p.ranks[i], Remaining: room.Free, Limit: k.LimitTokens, Health: 1}
+	fastest := int64(math.MaxInt64)
+	var own int64
+	for _, s := range standing {
+		if s.MedianMS > 0 {
+			fastest = min(fastest, s.MedianMS)
+		}
+		if s.ID == k.ID {
+			c.Health, own = s.Health, s.MedianMS
+		}
+	}
+	if own > 0 {
+		c.Speed = selection.Speed(own, fastest)
+	}
+	return c
+}
+
+// choose takes the best key that has room for the need, then one that was tried without a fault of its own, then the
+// one with the most left: max_tokens alone never refuses a request while a key has tokens. Such a request takes all
+// that is free, so that there is one at a time.
+func (p *Picker) choose(states []state, r Request, at Instant) Choice {
+	strategy := selection.Strategy(p.a.Policy.Strategy)
+	var full, again, small *state
+	for i := range states {
+		s := &states[i]
+		switch {
+		case s.reason != "":
+		case s.small:
+			if small == nil || s.room.Free > small.room.Free {
+				small = s
+			}
+		case s.tried:
+			again = better(again, s, strategy)
+		default:
+			full = better(full, s, strategy)
+		}
+	}
+	for _, s := range [...]*state{full, again, small} {
+		if s != nil {
+			return Choice{Key: s.key, Reserve: min(r.Need, s.room.Free), Room: s.room, Again: s.tried}
+		}
+	}
+	return Choice{Refusal: refusal(states, at)}
+}
+
+func better(best, s *state, strategy selection.Strategy) *state {
+	if best == nil || selection.Better(s.cand, best.cand, strategy) {
+		return s
+	}
+	return best
+}
+
+// leave says why the key in use did not take this request, if it cannot serve for longer than a moment.
+func (p *Picker) leave(states []state, inUse protocol.CredentialID, chosen *protocol.Key) account.Leave {
+	if inUse == "" || inUse == chosen.Credential {
+		return account.Leave{}
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(inUse))
+	for i := range states {
+		s := &states[i]
+		if s.key.Credential != inUse {
+			continue
+		}
+		why := s.reason
+		if why == "" && s.small {
+			why, s.until = selection.Exhausted, 0 // too little for this request; it counts once a window
+		}
+		if why == "" || why == selection.Busy {
+			return account.Leave{}
+		}
+		if why == selection.Exhausted {
+			s.until = 0
+		}
+		_, _ = h.Write([]byte(why))
+		_, _ = h.Write([]byte{byte(s.until), byte(s.until >> 8), byte(s.until >> 16), byte(s.until >> 24), byte(s.until >> 32), byte(s.until >> 40)})
+		return account.Leave{Reason: string(why), Cause: h.Sum64()}
+	}
+	return account.Leave{Reason: string(selection.Disabled), Cause: h.Sum64()} // no longer assigned
+}
+
+// Takes says whether a choice makes its key the one in use: when the one before had to leave, or when a better one can
+// serve again. A key that takes what another has no room for at the moment does not.
+func (p *Picker) Takes(c Choice, inUse protocol.CredentialID) bool {
+	if inUse == "" || c.Leave.Reason != "" {
+		return true
+	}
+	if selection.Strategy(p.a.Policy.Strategy) != selection.Priority || inUse == c.Key.Credential {
+		return false
+	}
+	id, _, _ := protocol.SplitCredential(inUse)
+	i, ok := p.byID[id]
+	if !ok {
+		return true
+	}
+	was := &p.a.Keys[i]
+	if was.ID == c.Key.ID { // a new revision of the same key
+		return true
+	}
+	// A key that is nearly spent takes small requests until its last token; it is not in use again for that.
+	return c.Key.Priority < was.Priority && (c.Key.LimitTokens == 0 || c.Room.Unspent >= c.Key.LimitTokens/20)
+}

@@ -1,0 +1,46 @@
+package plugin
+
+import "strings"
+
+// endpoint is what a path of Groq's API needs of a key.
+type endpoint struct {
+	method string
+	tokens tokens
+}
+
+type tokens byte
+
+const (
+	noTokens         tokens = iota // free, and no request of a daily limit
+	uncountedTokens                // billed by something else: counts as a request
+	promptTokens                   // produces none
+	completionTokens               // prompt and completion
+)
+
+// endpoints are what clients may call with the operator's keys, below /openai/v1/ or /v1/. Files and batches belong to
+// one organization and would be lost by a rotation; account and model administration is nobody's business here.
+var endpoints = map[string]endpoint{
+	"chat/completions":     {"POST", completionTokens},
+	"responses":            {"POST", completionTokens},
+	"embeddings":           {"POST", promptTokens},
+	"audio/transcriptions": {"POST", uncountedTokens},
+	"audio/translations":   {"POST", uncountedTokens},
+	"audio/speech":         {"POST", uncountedTokens},
+	"models":               {"GET", noTokens},
+}
+
+// findEndpoint returns the endpoint of a call; ok is false where it is not allowed.
+func findEndpoint(method, path string) (e endpoint, ok bool) {
+	path, _, _ = strings.Cut(path, "?")
+	rest, found := strings.CutPrefix(path, "/openai/v1/")
+	if !found {
+		if rest, found = strings.CutPrefix(path, "/v1/"); !found {
+			return endpoint{}, false
+		}
+	}
+	e, ok = endpoints[rest]
+	if model, found := strings.CutPrefix(rest, "models/"); !ok && found && model != "" && !strings.Contains(model, "..") {
+		e, ok = endpoints["models"]
+	}
+	return e, ok && method == e.method
+}

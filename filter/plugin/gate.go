@@ -1,0 +1,376 @@
+package plugin
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"keywheel/filter/account"
+	"keywheel/filter/meter"
+	"keywheel/filter/picker"
+	"keywheel/filter/trail"
+	"keywheel/shared/groq"
+)
+
+const (
+	// maxPeek is how much of a request body is read for the model before it is let go without.
+	maxPeek = 512 << 10
+	// piece is how much of a body is copied into the VM's memory at a time.
+	piece = 64 << 10
+)
+
+// gate is one client call, downstream.
+type gate struct {
+	types.DefaultHttpContext
+
+	vm   *vm
+	id   uint32
+	root uint32
+
+	startMS  int64 // host's time of the request's headers
+	endpoint endpoint
+	length   int64 // of the request body, as its header says; -1: not said
+	peek     *groq.RequestPeek
+	peeked   int // bytes of the buffered body that peek has seen
+	waiting  bool
+	admitted bool
+	refused  account.Outcome // where answered is true
+	answered bool            // by the gate itself
+
+	status int  // of the answer; 0: none yet
+	keyed  bool // the answer is an attempt's
+	meter  *groq.Meter
+	ended  bool // the answer's last byte has passed
+}
+
+// OnHttpRequestHeaders implements types.HttpContext.
+func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
+	defer guard("request headers")
+	g.startMS = hostMS()
+	headers, err := proxywasm.GetHttpRequestHeaders()
+	if err != nil {
+		return g.refuse(internalError())
+	}
+	h := readRequest(headers)
+	for _, name := range h.strip {
+		_ = proxywasm.RemoveHttpRequestHeader(name)
+	}
+	var ok bool
+	g.endpoint, ok = findEndpoint(h.method, h.path)
+	g.length = h.length
+	a := g.vm.gate
+	switch {
+	case h.hop:
+		return g.refuse(loopDetected())
+	case !ok:
+		return g.refuse(endpointNotAllowed(h.method, h.path))
+	case a == nil:
+		return g.refuse(noAssignment())
+	}
+	if end || !h.json || h.upgrade || g.endpoint.tokens < promptTokens {
+		return g.admit(a)
+	}
+	g.peek = &groq.RequestPeek{}
+	g.waiting = true
+	return types.ActionPause
+}
+
+// OnHttpRequestBody implements types.HttpContext. While the body is held, size is all that is buffered so far.
+func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
+	defer guard("request body")
+	if !g.waiting {
+		return types.ActionContinue
+	}
+	for g.peeked < min(size, maxPeek) {
+		b, err := proxywasm.GetHttpRequestBody(g.peeked, min(piece, size-g.peeked))
+		if err != nil || len(b) == 0 {
+			break
+		}
+		g.peek.Feed(b)
+		g.peeked += len(b)
+	}
+	if !end && size < maxPeek && !g.peek.Done() {
+		return types.ActionPause
+	}
+	if end {
+		g.length = int64(size)
+	}
+	return g.letGo(int64(size))
+}
+
+// OnHttpRequestTrailers implements types.HttpContext.
+func (g *gate) OnHttpRequestTrailers(int) types.Action {
+	defer guard("request trailers")
+	if !g.waiting {
+		return types.ActionContinue
+	}
+	return g.letGo(int64(g.peeked))
+}
+
+func (g *gate) letGo(size int64) types.Action {
+	g.waiting = false
+	if g.length < size {
+		g.length = size
+	}
+	a := g.vm.gate
+	if a == nil {
+		return g.refuse(noAssignment())
+	}
+	return g.admit(a)
+}
+
+// admit lets the call through with a trail for its attempts, or refuses it because no key is left.
+func (g *gate) admit(a *assigned) types.Action {
+	t := trail.Trail{Incarnation: g.vm.process()}
+	r := picker.Request{}
+	if g.endpoint.tokens != noTokens {
+		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
+	}
+	if g.endpoint.tokens >= promptTokens {
+		t.Prompt = meter.Prompt(g.length)
+		if g.peek != nil {
+			t.Model = g.peek.Model()
+		}
+	}
+	if !r.Fixed {
+		r.Need = g.need(&t)
+	}
+	r.Model, t.Need = t.Model, r.Need
+	at := g.vm.instant()
+	c := a.picker.Peek(g.vm.book, r, at)
+	if c.Refusal != nil {
+		g.vm.urgent = g.vm.urgent || c.Refusal.Busy
+		g.vm.reportFrom(g.id, g.root)
+		return g.refuse(refusedBy(c.Refusal, at))
+	}
+	if g.vm.watch(c.Room, c.Key.LimitTokens, r.Need); g.vm.early || g.vm.urgent {
+		g.vm.reportFrom(g.id, g.root)
+	}
+	if err := proxywasm.SetProperty([]string{trail.Property}, t.Append(nil)); err != nil {
+		return g.refuse(internalError())
+	}
+	g.admitted = true
+	return types.ActionContinue
+}
+
+// need estimates the tokens of the call.
+func (g *gate) need(t *trail.Trail) int64 {
+	switch g.endpoint.tokens {
+	case completionTokens:
+		var limit int64
+		if g.peek != nil {
+			limit = g.peek.MaxTokens()
+		}
+		return meter.Need(t.Prompt, limit, g.vm.learner.Completion(t.Model))
+	case promptTokens:
+		return max(1, t.Prompt)
+	case uncountedTokens:
+		return 1
+	}
+	return 0
+}
+
+// refuse answers the call here. Nothing of it reaches Groq.
+func (g *gate) refuse(r reply) types.Action {
+	g.answered, g.refused = true, r.outcome
+	r.send()
+	return types.ActionPause
+}
+
+// OnHttpResponseHeaders implements types.HttpContext.
+func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
+	defer guard("response headers")
+	headers, err := proxywasm.GetHttpResponseHeaders()
+	if err != nil {
+		return types.ActionContinue
+	}
+	contentType := ""
+	for _, h := range headers {
+		switch name := h[0]; {
+		case name == ":status":
+			g.status, _ = strconv.Atoi(h[1])
+		case name == keyHeader:
+			g.keyed = true
+		case name == "content-type":
+			contentType = h[1]
+		case name == refusedHeader:
+			g.answered, g.refused = true, account.Refused
+			_ = proxywasm.RemoveHttpResponseHeader(name)
+		case stripsFromAnswer(name):
+			_ = proxywasm.RemoveHttpResponseHeader(name)
+		}
+	}
+	if a := g.vm.gate; a != nil && a.Policy.Demo {
+		set(demoHeader, "true")
+	}
+	g.ended = end
+	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
+		g.meter = groq.NewMeter(contentType)
+	}
+	return types.ActionContinue
+}
+
+// OnHttpResponseBody implements types.HttpContext. It reads every byte, in pieces, and changes none.
+func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
+	defer guard("response body")
+	g.ended = g.ended || end
+	if g.meter == nil {
+		return types.ActionContinue
+	}
+	for off := 0; off < size; {
+		b, err := proxywasm.GetHttpResponseBody(off, min(piece, size-off))
+		if err != nil || len(b) == 0 {
+			break
+		}
+		g.meter.Feed(b)
+		off += len(b)
+	}
+	return types.ActionContinue
+}
+
+// OnHttpResponseTrailers implements types.HttpContext.
+func (g *gate) OnHttpResponseTrailers(int) types.Action {
+	g.ended = true
+	return types.ActionContinue
+}
+
+// OnHttpStreamDone implements types.HttpContext: every call ends here, aborted ones too.
+func (g *gate) OnHttpStreamDone() {
+	defer guard("stream done")
+	if g.meter != nil {
+		g.meter.End()
+	}
+	at := g.vm.instant()
+	details := ""
+	if !g.ended || !g.keyed {
+		details = property("response", "code_details")
+	}
+	c := account.Call{TimeMS: max(0, hostMS()-g.startMS)}
+	if g.admitted {
+		g.settle(&c, at, details)
+	}
+	c.Outcome = g.outcome(details)
+	g.vm.book.End(at.Window, at.NowMS, c)
+	if c.Outcome == account.Refused {
+		g.vm.stats.refusal()
+	}
+	if c.Rescued && c.Outcome == account.Succeeded {
+		g.vm.stats.rescue()
+	}
+}
+
+// outcome says how the call ended for the client.
+func (g *gate) outcome(details string) account.Outcome {
+	switch {
+	case g.answered:
+		return g.refused
+	case clientLeft(details):
+		return account.CallerFault
+	case g.status == 0 || !g.ended:
+		return account.Cut
+	case g.status == 429 || g.status >= 500:
+		return account.Failed
+	case g.status >= 400:
+		return account.CallerFault
+	}
+	if g.meter != nil {
+		if status, _, failed := g.meter.StreamError(); failed {
+			if status >= 400 && status < 500 && status != 429 {
+				return account.CallerFault
+			}
+			return account.Failed
+		}
+	}
+	return account.Succeeded
+}
+
+// clientLeft says whether Envoy ended the stream because the client had gone.
+func clientLeft(details string) bool {
+	return strings.Contains(details, "downstream") || strings.Contains(details, "remote_reset") || strings.Contains(details, "codec_error")
+}
+
+// neverSent says whether Envoy failed before a byte of the request left.
+func neverSent(details string) bool {
+	for _, s := range [...]string{"connection_failure", "connection_timeout", "no_healthy_upstream", "overflow", "cluster_not_found", "maintenance_mode"} {
+		if strings.Contains(details, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle counts the tries that no answer settled: the one whose answer was metered, and those that got none.
+func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
+	raw, err := proxywasm.GetProperty([]string{trail.Property})
+	if err != nil {
+		return
+	}
+	t, ok := trail.Parse(raw)
+	if !ok {
+		return
+	}
+	for i := range t.Tries {
+		y := &t.Tries[i]
+		c.Rescued = c.Rescued || y.Credential != t.Tries[0].Credential
+		if y.State != trail.Pending {
+			continue
+		}
+		s := g.unanswered(&t, details)
+		if i == len(t.Tries)-1 && g.keyed {
+			s = g.metered(&t, c.TimeMS)
+			c.Credential, c.Tokens = y.Credential, s.Usage.Total+s.Estimated
+		}
+		g.vm.settle(at, y, s)
+	}
+}
+
+// metered is the settlement of the try whose answer the gate has seen.
+func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
+	s := account.Settlement{Class: groq.ClassOK, Model: t.Model, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}
+	if g.endpoint.tokens < promptTokens {
+		return s
+	}
+	if g.meter == nil { // 204, or an answer to HEAD
+		return s
+	}
+	u := g.meter.Usage()
+	if u.Model != "" {
+		s.Model = u.Model
+	}
+	if u.Known {
+		s.Usage = u
+		g.vm.learner.Add(t.Model, u.Completion)
+		return s
+	}
+	if status, _, failed := g.meter.StreamError(); failed && status >= 500 {
+		s.Class = groq.ClassTransient
+	}
+	s.Estimated = meter.Cut(t.Prompt, g.meter.Events(), g.meter.Bytes(), g.meter.Events() > 0)
+	return s
+}
+
+// unanswered is the settlement of a try that ended without an answer. Groq may bill what it was sent.
+func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
+	s := account.Settlement{Class: groq.ClassReset, Model: t.Model, Estimated: t.Prompt, Charged: true}
+	switch {
+	case neverSent(details):
+		return account.Settlement{Class: groq.ClassConnect}
+	case clientLeft(details):
+		s.Class = groq.ClassCaller
+	}
+	return s
+}
+
+// settle closes a try: what it held is given back, what it cost is counted.
+func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
+	v.book.Update(y.Credential, func(e *account.Entry) bool {
+		e.Release(y.VM, y.Reserved)
+		e.Settle(at.Window, s)
+		return true
+	})
+	if n := s.Usage.Total + s.Estimated; n > 0 {
+		v.stats.tokens(y.Credential, n)
+	}
+}

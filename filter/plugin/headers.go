@@ -1,0 +1,109 @@
+package plugin
+
+import (
+	"strconv"
+	"strings"
+
+	"keywheel/shared/groq"
+)
+
+// Headers of Keywheel's own. Clients cannot send them: the gate takes off what begins with x-keywheel-.
+const (
+	ownPrefix     = "x-keywheel-"
+	keyHeader     = "x-keywheel-key"     // on answers: the ID of the key that served, never a secret
+	rotateHeader  = "x-keywheel-rotate"  // from the attempt to Envoy's retry policy, which takes it off
+	refusedHeader = "x-keywheel-refused" // from the attempt to the gate, which takes it off
+	hopHeader     = "x-keywheel-hop"     // on requests, where the upstream could be another Keywheel
+	demoHeader    = "x-keywheel-demo"
+)
+
+// request is what the gate needs to know of a request's headers.
+type request struct {
+	method, path string
+	length       int64 // -1: not said
+	json         bool
+	upgrade      bool
+	hop          bool
+	strip        []string
+}
+
+func readRequest(headers [][2]string) request {
+	r := request{length: -1}
+	for _, h := range headers {
+		switch name, value := h[0], h[1]; name {
+		case ":method":
+			r.method = value
+		case ":path":
+			r.path = value
+		case "content-length":
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n >= 0 {
+				r.length = n
+			}
+		case "content-type":
+			r.json = isJSON(value)
+		case "upgrade":
+			r.upgrade = true
+		case hopHeader:
+			r.hop = true
+			r.strip = append(r.strip, name)
+		default:
+			if stripsFromRequest(name) {
+				r.strip = append(r.strip, name)
+			}
+		}
+	}
+	if r.method == "CONNECT" {
+		r.upgrade = true
+	}
+	return r
+}
+
+func isJSON(contentType string) bool {
+	t, _, _ := strings.Cut(contentType, ";")
+	t = strings.ToLower(strings.TrimSpace(t))
+	return t == "application/json" || strings.HasSuffix(t, "+json")
+}
+
+// stripsFromRequest says what a client must not send on: credentials of its own, what steers Envoy's retries, hedging
+// and time-outs (a client could spend every key at once), what names an account, and what would have the answer
+// compressed, so that it could not be metered.
+func stripsFromRequest(name string) bool {
+	switch name {
+	case "accept-encoding", "authorization", "x-api-key", "api-key", "cookie":
+		return true
+	}
+	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, ownPrefix) || namesAccount(name)
+}
+
+// stripsFromAnswer says what must not reach the client: cookies of Groq's edge, which would tie clients together, what
+// names the operator's account, and the credential, should an upstream echo it.
+func stripsFromAnswer(name string) bool {
+	return name == "set-cookie" || name == "authorization" || namesAccount(name)
+}
+
+func namesAccount(name string) bool {
+	switch name {
+	case "openai-organization", "openai-project", "groq-organization", "groq-project", "x-groq-organization", "x-groq-project":
+		return true
+	}
+	return false
+}
+
+// answerHeaders reads what classifies an answer.
+func answerHeaders(status string, headers [][2]string) (int, groq.ResponseHeaders) {
+	var h groq.ResponseHeaders
+	for _, x := range headers {
+		switch x[0] {
+		case "content-type":
+			h.ContentType = x[1]
+		case "retry-after":
+			h.RetryAfter = x[1]
+		case "x-should-retry":
+			h.ShouldRetry = x[1]
+		case "date":
+			h.Date = x[1]
+		}
+	}
+	n, _ := strconv.Atoi(status)
+	return n, h
+}

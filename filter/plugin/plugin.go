@@ -1,0 +1,252 @@
+// Package plugin connects the account to the host: it is the only code that calls Envoy. One module plays two roles.
+//
+// The gate is a downstream filter, once for each client call: it admits, meters and settles. The attempt is an
+// upstream filter, once for each try: it picks the key and learns from the answer. What they tell each other goes by
+// shared data and a stream property (package trail), because they can be in different VMs.
+//
+// The rules are:
+//   - A callback never panics into the host: that would cost every stream of the worker.
+//   - Linear memory never shrinks, so bodies are read in pieces and dropped.
+//   - A plugin context's start has no effect outside the VM: the host also starts one that is thrown away.
+package plugin
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"keywheel/filter/account"
+	"keywheel/filter/meter"
+	"keywheel/filter/picker"
+	"keywheel/filter/shareddata"
+	"keywheel/shared/protocol"
+	"keywheel/shared/quota"
+)
+
+// tickMS is how often each context looks after reports, held answers and dead VMs.
+const tickMS = 100
+
+// New returns the module's VM context.
+func New() types.VMContext { return &vm{} }
+
+// vm is one VM: a worker's, or the main thread's.
+type vm struct {
+	types.DefaultVMContext
+
+	id          uint32 // never 0
+	book        *account.Book
+	incarnation string
+	node        string
+	learner     meter.Learner
+	stats       stats
+	gate        *assigned // newest good assignment of each role; nil before the first
+	attempt     *assigned
+	badConfigs  int64
+	held        map[uint32]*attempt // answers whose body is awaited, by context
+
+	standing   account.Standing
+	standingMS int64 // host's time at which it was read
+	beatMS     int64 // host's time of the last sign of life
+	early      bool  // report before the interval is over: an allowance runs low, or something is learned
+	urgent     bool  // report at once: an allowance is nearly spent
+}
+
+// assigned is an assignment that came by ECDS.
+type assigned struct {
+	*protocol.Assignment
+	picker  *picker.Picker
+	secrets protocol.Bundle
+}
+
+func (a *assigned) version() account.Version {
+	if a == nil {
+		return account.Version{}
+	}
+	return account.Version{Epoch: a.Epoch, Generation: a.Generation}
+}
+
+// NewPluginContext implements types.VMContext.
+func (v *vm) NewPluginContext(id uint32) types.PluginContext {
+	if v.id == 0 {
+		v.id = 1 + rand.Uint32N(1<<32-1)
+		v.book = account.NewBook(shareddata.Host{})
+		v.held = map[uint32]*attempt{}
+	}
+	return &root{vm: v, id: id}
+}
+
+// root is one role's plugin context. An xDS push makes a new one; streams keep theirs.
+type root struct {
+	types.DefaultPluginContext
+
+	vm   *vm
+	id   uint32
+	role string
+}
+
+// OnPluginStart implements types.PluginContext. It never fails: one refused configuration would poison all later ones.
+func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
+	defer guard("start")
+	name, err := proxywasm.GetProperty([]string{"plugin_root_id"})
+	if err != nil {
+		proxywasm.LogCriticalf("keywheel: cannot read plugin_root_id: %v", err)
+	}
+	r.role = string(name)
+	if r.role != protocol.GateResource && r.role != protocol.AttemptResource {
+		proxywasm.LogCriticalf("keywheel: root_id is %q; set it to %s or %s", r.role, protocol.GateResource, protocol.AttemptResource)
+	}
+	r.vm.node = property("xds", "node", "id")
+	r.configure()
+	if err := proxywasm.SetTickPeriodMilliSeconds(tickMS); err != nil {
+		proxywasm.LogCriticalf("keywheel: cannot set the tick: %v", err)
+	}
+	return types.OnPluginStartStatusOK
+}
+
+// configure takes the pushed assignment over where it is good and not older than the one in force.
+func (r *root) configure() {
+	b, err := proxywasm.GetPluginConfiguration()
+	if err != nil || len(b) == 0 {
+		return
+	}
+	a, err := parse(b)
+	if err != nil {
+		r.vm.badConfigs++
+		proxywasm.LogErrorf("keywheel: refused an assignment, the last good one stays in force: %v", err)
+		return
+	}
+	if a == nil {
+		return // the default configuration, before the control plane's first
+	}
+	current := &r.vm.gate
+	if r.role == protocol.AttemptResource {
+		current = &r.vm.attempt
+	}
+	if a.version().Before((*current).version()) {
+		return
+	}
+	*current = a
+}
+
+// parse reads a plugin configuration; nil without an error where it holds no assignment.
+func parse(b []byte) (*assigned, error) {
+	bundle, err := protocol.ParseBundle(b)
+	if err != nil {
+		return nil, err
+	}
+	j, ok := bundle[protocol.AssignmentSecret]
+	if !ok {
+		return nil, nil
+	}
+	a, err := protocol.ParseAssignment(j)
+	if err != nil {
+		return nil, err
+	}
+	return &assigned{Assignment: a, picker: picker.New(a), secrets: bundle}, nil
+}
+
+// OnTick implements types.PluginContext.
+func (r *root) OnTick() {
+	defer guard("tick")
+	r.vm.releaseHeld(r.id)
+	r.vm.beat()
+	r.vm.report(r.id, false)
+}
+
+// OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context.
+func (r *root) OnPluginDone() bool {
+	defer guard("done")
+	r.vm.report(r.id, true)
+	return true
+}
+
+// NewHttpContext implements types.PluginContext.
+func (r *root) NewHttpContext(id uint32) types.HttpContext {
+	if r.role == protocol.AttemptResource {
+		return &attempt{vm: r.vm, id: id, root: r.id}
+	}
+	return &gate{vm: r.vm, id: id, root: r.id}
+}
+
+// beat shows that this VM lives, and gives back what dead ones held.
+func (v *vm) beat() {
+	host := hostMS()
+	if host >= v.beatMS && host-v.beatMS < 1000 {
+		return
+	}
+	v.beatMS = host
+	alive, died := v.book.Beat(v.id, host)
+	if !died {
+		return
+	}
+	for _, c := range v.book.Credentials() {
+		if v.book.Update(c, func(e *account.Entry) bool { return e.Reclaim(alive) }) {
+			proxywasm.LogWarnf("keywheel: took back what a worker that ended held of credential %s", c)
+		}
+	}
+}
+
+// process returns this Envoy process's incarnation.
+func (v *vm) process() string {
+	if v.incarnation == "" {
+		v.incarnation = v.book.Incarnation(func() string { return uuidV7(uint64(hostMS()), rand.Uint64(), rand.Uint64()) })
+	}
+	return v.incarnation
+}
+
+func hostMS() int64 { return time.Now().UnixMilli() }
+
+// standingAgeMS is how old the VM's copy of the clock and of the keys' standing may be.
+const standingAgeMS = 100
+
+// instant is now, by Keywheel's clock.
+func (v *vm) instant() picker.Instant {
+	host := hostMS()
+	if host < v.standingMS || host-v.standingMS >= standingAgeMS {
+		v.standingMS = host
+		if s, ok := v.book.Standing(); ok {
+			v.standing = s
+		} else if a := v.newest(); a != nil {
+			v.standing.Clock = a.Clock
+		}
+	}
+	now := v.standing.Clock.Now(host) + v.standing.OffsetMS
+	return picker.Instant{NowMS: now, Window: quota.WindowAt(time.UnixMilli(now))}
+}
+
+// newest is the newer of the roles' assignments; nil before the first.
+func (v *vm) newest() *assigned {
+	if v.gate.version().Before(v.attempt.version()) {
+		return v.attempt
+	}
+	return v.gate
+}
+
+// guard keeps a panic from the host.
+func guard(where string) {
+	if e := recover(); e != nil {
+		proxywasm.LogCriticalf("keywheel: bug in %s: %v", where, e)
+	}
+}
+
+const hexDigits = "0123456789abcdef"
+
+// uuidV7 makes a UUID of RFC 9562, version 7.
+func uuidV7(ms, a, b uint64) string {
+	hi := ms<<16 | 7<<12 | a&0xfff
+	lo := 2<<62 | b>>2
+	out := make([]byte, 0, 36)
+	for i := range 32 {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			out = append(out, '-')
+		}
+		n := hi
+		if i >= 16 {
+			n = lo
+		}
+		out = append(out, hexDigits[n>>(60-4*(i%16))&15])
+	}
+	return string(out)
+}

@@ -1,0 +1,119 @@
+package plugin
+
+import (
+	"strconv"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"keywheel/filter/account"
+	"keywheel/filter/reporter"
+	"keywheel/shared/protocol"
+)
+
+const (
+	namelessMS      = 100 // an incarnation with only fresh slices asks for its own this often
+	earlyMS         = 100 // least time between reports that do not wait for the interval
+	urgentMS        = 20  // the same where requests are about to be refused for want of an answer
+	reportTimeoutMS = 5000
+	leaseIntervals  = 3
+)
+
+// report sends a usage report if one is due: every interval by whoever holds the lease, any context's; sooner when an
+// allowance runs low or last is set. A report that is lost is made good by the next: counts are cumulative.
+func (v *vm) report(root uint32, last bool) {
+	a := v.newest()
+	if a == nil {
+		return
+	}
+	host, interval := hostMS(), a.Policy.ReportIntervalMS
+	won := v.book.UpdateSender(func(s *account.Sender) bool {
+		since := host - s.SentMS
+		mine := s.VM == v.id || host >= s.LeaseMS || s.LeaseMS-host > 2*leaseIntervals*interval // the clock went back
+		switch {
+		case since < 0: // the clock went back
+		case v.early && since >= earlyMS, (last || v.urgent) && since >= urgentMS:
+		case s.Version.Generation == 0 && since >= namelessMS:
+		case mine && since >= interval:
+		default:
+			return false
+		}
+		s.VM, s.LeaseMS, s.SentMS = v.id, host+leaseIntervals*interval, host
+		s.Seq++
+		return true
+	})
+	if !won {
+		return
+	}
+	v.early, v.urgent = false, false
+	body := protocol.AppendReport(nil, reporter.Build(v.book, reporter.Identity{
+		Node: v.node, Incarnation: v.process(), NowMS: v.instant().NowMS, HostMS: host,
+		Config: a.Generation, BadConfigs: v.badConfigs,
+	}))
+	// The call belongs to the plugin context: a stream's would be cut with the stream.
+	if err := proxywasm.SetEffectiveContext(root); err != nil {
+		return
+	}
+	_, err := proxywasm.DispatchHttpCall(protocol.ControlPlaneCluster, [][2]string{
+		{":method", "POST"}, {":path", protocol.ReportPath}, {":authority", "keywheel"},
+		{"content-type", "application/json"}, {"authorization", "Bearer " + string(a.secrets[protocol.TokenSecret])},
+	}, body, nil, reportTimeoutMS, v.answered)
+	if err != nil {
+		proxywasm.LogDebugf("keywheel: cannot send a usage report: %v", err)
+	}
+}
+
+// reportFrom is report from a stream's callback, which goes on in the stream's context.
+func (v *vm) reportFrom(stream, root uint32) {
+	v.report(root, false)
+	_ = proxywasm.SetEffectiveContext(stream)
+}
+
+// answered takes the answer to a report over.
+func (v *vm) answered(_, size, _ int) {
+	defer guard("answer")
+	headers, err := proxywasm.GetHttpCallResponseHeaders()
+	if err != nil {
+		return // the control plane is away; the next report says it all again
+	}
+	status := ""
+	for _, h := range headers {
+		if h[0] == ":status" {
+			status = h[1]
+		}
+	}
+	if status != "200" {
+		proxywasm.LogDebugf("keywheel: usage report answered %s", status)
+		return
+	}
+	body, err := proxywasm.GetHttpCallResponseBody(0, size)
+	if err != nil {
+		return
+	}
+	a, err := protocol.ParseAnswer(body)
+	if err != nil {
+		v.badConfigs++
+		proxywasm.LogErrorf("keywheel: refused the answer to a usage report: %v", err)
+		return
+	}
+	before := v.book.Sender().Version
+	if !reporter.Take(v.book, a, v.process(), hostMS()) {
+		return
+	}
+	v.standingMS = 0
+	if (before != account.Version{Epoch: a.Epoch, Generation: a.Generation}) {
+		v.early = true // acknowledge, so that what was taken from us can be given to others
+	}
+}
+
+// watch asks for an early report where a later answer may allow more and little of an allowance is left. The control
+// plane gives everything to a single Envoy below a quarter of the limit, less the slice it holds back: below that there
+// is something to get. With a few requests' worth left it is urgent.
+func (v *vm) watch(room account.Room, limit, need int64) {
+	if !room.More {
+		return
+	}
+	v.early = v.early || limit <= 0 || room.Unspent < limit*23/100
+	v.urgent = v.urgent || room.Free < 16*need
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,47 @@
+package trail
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+func TestRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.StringN(0, 40, 200)
+		want := Trail{Incarnation: s.Draw(t, "incarnation"), Model: s.Draw(t, "model"), Need: rapid.Int64().Draw(t, "need"), Prompt: rapid.Int64().Draw(t, "prompt")}
+		for range rapid.IntRange(0, 7).Draw(t, "tries") {
+			want.Tries = append(want.Tries, Try{
+				Credential: s.Draw(t, "credential"), VM: rapid.Uint32().Draw(t, "vm"),
+				Reserved: rapid.Int64().Draw(t, "reserved"), State: State(rapid.Byte().Draw(t, "state")),
+			})
+		}
+		b := want.Append(nil)
+		got, ok := Parse(b)
+		if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); !ok || d != "" {
+			t.Fatal(ok, d)
+		}
+		head := Trail{Incarnation: want.Incarnation, Model: want.Model, Need: want.Need, Prompt: want.Prompt}
+		if cut := rapid.IntRange(0, len(head.Append(nil))-1).Draw(t, "cut"); cut > 0 {
+			if got, ok := Parse(b[:cut]); ok {
+				t.Fatalf("a cut trail read as %+v", got)
+			}
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add((&Trail{Incarnation: "i", Tries: []Try{{Credential: "1.1"}}}).Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, ok := Parse(b)
+		if !ok {
+			return
+		}
+		again, ok := Parse(got.Append(nil))
+		if !ok || !cmp.Equal(got, again) {
+			t.Fatal("no round trip")
+		}
+	})
+}
