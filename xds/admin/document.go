@@ -1,0 +1,67 @@
+package admin
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// documentPath is where the API describes itself.
+const documentPath = "/api/openapi.json"
+
+// Tags group the operations in the description.
+const (
+	tagAccount = "account"
+	tagHealth  = "health"
+	tagClock   = "clock"
+)
+
+// bearer is the name of the security scheme.
+const bearer = "bearer"
+
+// describe returns the description that the operations are added to. The library's own pages stay off: they load
+// scripts from the internet.
+func describe(version string) huma.Config {
+	if version == "" {
+		version = "unknown"
+	}
+	config := huma.DefaultConfig("Keywheel", version)
+	config.Info.Description = "What Keywheel knows of its Groq keys, and what an operator can do about it. " +
+		"Percentages, health and score are 0 to 100 with one decimal; times are RFC 3339 in UTC; null is unknown or none."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		bearer: {Type: "http", Scheme: "bearer", Description: "The admin token, or for reading the read-only token."},
+	}
+	config.Tags = []*huma.Tag{
+		{Name: tagAccount, Description: "Keys, their pool, and the Envoys that spend them."},
+		{Name: tagHealth, Description: "For probes; no token needed."},
+	}
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil // no $schema members in answers
+	config.Transformers = []huma.Transformer{forgetValues}
+	return config
+}
+
+// document serves the description.
+func document(description *huma.OpenAPI, log *slog.Logger) http.HandlerFunc {
+	doc, err := json.Marshal(description)
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err != nil {
+			log.Error("The API's description cannot be written", "error", err)
+			problem(w, http.StatusInternalServerError, "The description cannot be written.")
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(doc) // an error here is the client gone
+	}
+}
+
+// guardedOperation returns op with what every operation behind a token has in common, and the further errors it answers.
+func guardedOperation(op huma.Operation, errors ...int) huma.Operation {
+	op.Security = []map[string][]string{{bearer: {}}}
+	op.Errors = append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError}, errors...)
+	op.MaxBodyBytes = maxBody
+	return op
+}

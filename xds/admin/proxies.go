@@ -1,0 +1,64 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"keywheel/xds/ledger"
+)
+
+// Proxy is one Envoy process that reports.
+type Proxy struct {
+	Incarnation string     `json:"incarnation" doc:"Names the process; made at its start."`
+	Node        string     `json:"node" doc:"Envoy's node ID; several may share one."`
+	Version     *string    `json:"version" doc:"Envoy's; null if it has not told by xDS."`
+	Connected   bool       `json:"connected"`
+	Generation  int64      `json:"generation" doc:"Of the allowances that it runs; at least this generation's changes are in effect."`
+	Config      int64      `json:"config" doc:"Generation of the assignment that it runs, as it came by xDS."`
+	Rejected    int64      `json:"rejected" doc:"Assignments that it refused."`
+	LastError   *string    `json:"last_error" doc:"Why it refused the newest of those; null if none."`
+	FirstReport *time.Time `json:"first_report"`
+	LastReport  *time.Time `json:"last_report"`
+	Reports     int64      `json:"reports"`
+	SkewMS      int64      `json:"skew_ms" doc:"Its host's clock less ours, in milliseconds, when it last reported."`
+}
+
+type proxiesOutput struct {
+	Body []Proxy `nullable:"false"`
+}
+
+func (a *api) registerProxies() {
+	huma.Register(a.huma, guardedOperation(huma.Operation{
+		OperationID: "list-proxies", Method: http.MethodGet, Path: "/api/v1/proxies", Tags: []string{tagAccount},
+		Summary: "The Envoys that spend the keys",
+	}), a.listProxies)
+}
+
+func (a *api) listProxies(context.Context, *struct{}) (*proxiesOutput, error) {
+	view := a.Ledger.View()
+	proxies := make([]Proxy, 0, len(view.Proxies))
+	for i := range view.Proxies {
+		proxies = append(proxies, proxyOf(&view.Proxies[i]))
+	}
+	return &proxiesOutput{Body: proxies}, nil
+}
+
+func proxyOf(p *ledger.ProxyView) Proxy {
+	return Proxy{
+		Incarnation: p.Incarnation,
+		Node:        p.Node,
+		Version:     text(p.Version),
+		Connected:   p.Connected,
+		Generation:  p.Generation,
+		Config:      p.Config,
+		Rejected:    p.Rejected,
+		LastError:   text(p.LastError),
+		FirstReport: instant(p.FirstReport),
+		LastReport:  instant(p.LastReport),
+		Reports:     p.Reports,
+		SkewMS:      p.SkewMS,
+	}
+}

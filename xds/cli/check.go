@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"keywheel/shared/quota"
+	"keywheel/xds/config"
+	"keywheel/xds/probe"
+)
+
+func (p *Program) checkCommand() *cobra.Command {
+	var live bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say whether the settings are good, and what they are",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, warnings, err := p.load(false)
+			if err != nil {
+				return err
+			}
+			if err := p.printSettings(cfg, warnings); err != nil || !live {
+				return err
+			}
+			return p.checkLive(cmd.Context(), cfg)
+		},
+	}
+	cmd.Flags().BoolVar(&live, "live", false, "ask Groq about each key too; no tokens are spent")
+	return cmd
+}
+
+// printSettings says what the settings come to.
+func (p *Program) printSettings(cfg *config.Config, warnings []config.Warning) error {
+	xds := "a socket beside the store (run), " + cfg.ServeXDSAddr().String() + " (serve)"
+	if !cfg.XDSAddr.IsZero() {
+		xds = cfg.XDSAddr.String()
+	}
+	rows := [][]string{}
+	for _, key := range cfg.Keys {
+		rows = append(rows, []string{keyName(key.ID, key.Label), fmt.Sprintf("priority %d, %s, %s", key.Priority, key.Tier, limits(key))})
+	}
+	rows = append(rows,
+		[]string{"Groq", cfg.Upstream.URL()},
+		[]string{"Clients", cfg.ListenAddr.String()},
+		[]string{"Envoy's admin", cfg.EnvoyAdminAddr.String()},
+		[]string{"Admin API", cfg.AdminAddr.String()},
+		[]string{"xDS and reports", xds},
+		[]string{"Account", cfg.StorePath},
+		[]string{"Strategy", string(cfg.Strategy)},
+	)
+	if err := p.printf("The settings are good. Daily limits are in tokens.\n%s", table(rows)); err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		if err := p.printf("Warning: %s\n", w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limits are a key's limits in words.
+func limits(key config.Key) string {
+	switch tokens, requests := quota.Group(key.LimitTokens)+" tokens a day", quota.Group(key.LimitRequests)+" requests a day"; {
+	case key.LimitTokens > 0 && key.LimitRequests > 0:
+		return tokens + ", " + requests
+	case key.LimitTokens > 0:
+		return tokens
+	case key.LimitRequests > 0:
+		return requests
+	}
+	return "no limit"
+}
+
+// checkLive asks Groq about each key. Keys that Groq does not accept make it fail.
+func (p *Program) checkLive(ctx context.Context, cfg *config.Config) error {
+	if err := p.printf("Asking %s about each key:\n", cfg.Upstream.URL()); err != nil {
+		return err
+	}
+	rows, bad := [][]string{}, 0
+	for i, result := range probe.NewClient(cfg.Upstream, nil).All(ctx, cfg.Keys) {
+		rows = append(rows, []string{keyName(result.KeyID, cfg.Keys[i].Label), result.String()})
+		if result.Verdict != probe.Works {
+			bad++
+		}
+	}
+	if err := p.printf("%s", table(rows)); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d keys cannot be used now", bad, len(cfg.Keys))
+	}
+	return nil
+}
+
+// keyName is a key as people see it: "Key 1 (Primary)".
+func keyName(id, label string) string {
+	name := "Key " + printable(cmp.Or(id, "?"))
+	if label == "" {
+		return name
+	}
+	return name + " (" + printable(label) + ")"
+}

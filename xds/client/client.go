@@ -1,0 +1,124 @@
+// Package client speaks to a running control plane's admin API, for the command line.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"keywheel/shared/secret"
+	"keywheel/xds/admin"
+)
+
+const (
+	timeout = 10 * time.Second
+	maxBody = 8 << 20 // bytes of an answer
+)
+
+// Errors that callers tell apart.
+var (
+	ErrUnreachable  = errors.New("no control plane answers")
+	ErrUnauthorized = errors.New("the control plane does not accept the token")
+	ErrNotKeywheel  = errors.New("what answers is not Keywheel's admin API")
+)
+
+// Client speaks to one control plane.
+type Client struct {
+	addr  string
+	token secret.Key
+	http  *http.Client
+}
+
+// New returns a client of the admin API at addr, host:port.
+func New(addr string, token secret.Key) *Client {
+	return &Client{addr: addr, token: token, http: &http.Client{
+		Timeout:       timeout,
+		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the token is for this address alone
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Pool returns all keys together.
+func (c *Client) Pool(ctx context.Context) (admin.Pool, error) {
+	return call[admin.Pool](ctx, c, http.MethodGet, "/api/v1/pool")
+}
+
+// Keys returns every key, by rank.
+func (c *Client) Keys(ctx context.Context) ([]admin.Key, error) {
+	return call[[]admin.Key](ctx, c, http.MethodGet, "/api/v1/keys")
+}
+
+// Proxies returns the Envoys that report.
+func (c *Client) Proxies(ctx context.Context) ([]admin.Proxy, error) {
+	return call[[]admin.Proxy](ctx, c, http.MethodGet, "/api/v1/proxies")
+}
+
+// Clear forgets what was learned of a key's organization. It returns the generation with which Envoys know it.
+func (c *Client) Clear(ctx context.Context, keyID string) (generation int64, err error) {
+	cleared, err := call[admin.Cleared](ctx, c, http.MethodPost, "/api/v1/keys/"+url.PathEscape(keyID)+"/clear")
+	return cleared.Generation, err
+}
+
+// call asks once and reads the answer as a T.
+func call[T any](ctx context.Context, c *Client, method, path string) (T, error) {
+	var answer T
+	body, err := c.do(ctx, method, path)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return *new(T), ErrNotKeywheel
+	}
+	return answer, nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s is no address", ErrUnreachable, c.addr)
+	}
+	if !c.token.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, withoutURL(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
+		return nil, ErrUnauthorized
+	case resp.StatusCode/100 != 2:
+		return nil, refusal(resp.StatusCode, body)
+	}
+	return body, nil
+}
+
+// refusal is the answer's own words, if it is a problem of ours.
+func refusal(status int, body []byte) error {
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
+		return fmt.Errorf("%w: it answers %d", ErrNotKeywheel, status)
+	}
+	return errors.New(problem.Detail)
+}
+
+// withoutURL takes off what a message about addr says anyway.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+// Package config reads Keywheel's settings from the environment and a .env file into one validated value.
+//
+// The rules are:
+//   - The environment wins over .env. An empty value is as good as none.
+//   - Load reads everything and then says everything that is wrong at once: one line for each problem, with the
+//     setting's name, what is wrong, and what to write instead.
+//   - No message ever holds a secret's value, nor any value that looks like one.
+//   - Nothing is read again later: a new configuration is a new Load.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"keywheel/shared/secret"
+)
+
+// Config is every setting that has an effect. Its zero fields mean what their comments say.
+type Config struct {
+	Keys     []Key // in rank order: by priority, then by number; empty only if Options.KeysOptional
+	Upstream Upstream
+
+	Strategy       Strategy
+	RequiredTokens int64 // what every request is taken to need; 0: estimated for each
+	Thresholds     []int // percent, ascending; each key has its own copy
+	ReportInterval time.Duration
+	PushInterval   time.Duration
+	HistoryDays    int
+
+	StorePath      string // absolute
+	ListenAddr     Address
+	EnvoyAdminAddr Address
+	AdminAddr      Address
+	XDSAddr        Address // zero: not set; see RunXDSAddr and ServeXDSAddr
+	XDSInsecure    bool    // plain xDS to other machines was asked for by name
+	AdminToken     secret.Key
+	AdminReadToken secret.Key
+	WasmPath       string // absolute path of the module; empty: the one in the binary
+
+	EnvoyConcurrency int // worker threads; 0: one for each core
+	LogLevel         slog.Level
+	LogFormat        LogFormat
+}
+
+// Key is one Groq key, in the order in which it is preferred.
+type Key struct {
+	ID            string // "1"
+	Secret        secret.Key
+	Label         string // "Primary"
+	Priority      int    // lower first
+	LimitTokens   int64  // a day; 0: no limit
+	LimitRequests int64  // a day; 0: no limit
+	Org           string // keys with the same one share what is learned of its limits
+	Tier          string // "free" or "paid"
+	Thresholds    []int  // percent, ascending
+}
+
+// Strategy says how a key is chosen among those that can serve.
+type Strategy string
+
+// The strategies.
+const (
+	Priority Strategy = "priority" // by priority; among equals, more quota first
+	Balanced Strategy = "balanced" // by score, without rank
+)
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// The log formats.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// TierFree and TierPaid are what a key's tier may be.
+const (
+	TierFree = "free"
+	TierPaid = "paid"
+)
+
+// maxSocketPath is the longest path of a Unix socket that every supported system takes, in bytes.
+const maxSocketPath = 103
+
+// StoreDir is the directory of the store; the token and the socket of `keywheel run` lie in it too.
+func (c *Config) StoreDir() string { return filepath.Dir(c.StorePath) }
+
+// RunXDSAddr is where `keywheel run` serves xDS and takes reports: KEYWHEEL_XDS_ADDR, else a Unix socket beside the
+// store. The error says what to set if the socket's path would be too long.
+func (c *Config) RunXDSAddr() (Address, error) {
+	if !c.XDSAddr.IsZero() {
+		return c.XDSAddr, nil
+	}
+	path := filepath.Join(c.StoreDir(), "keywheel.sock")
+	if len(path) > maxSocketPath {
+		return Address{}, Problem{Name: "KEYWHEEL_XDS_ADDR",
+			Wrong: fmt.Sprintf("the socket beside the store, %s, has a path of more than %d bytes", path, maxSocketPath),
+			Fix:   "write a shorter one, such as unix:/run/keywheel/xds.sock"}
+	}
+	return Address{Unix: path}, nil
+}
+
+// ServeXDSAddr is where `keywheel serve` serves xDS and takes reports: KEYWHEEL_XDS_ADDR, else port 18000 of
+// this machine alone.
+func (c *Config) ServeXDSAddr() Address {
+	if !c.XDSAddr.IsZero() {
+		return c.XDSAddr
+	}
+	return loopback(defaultXDSPort)
+}
+
+// Demo limits: small enough that twenty calls see every key run out.
+const (
+	demoKeys  = 3
+	demoLimit = 600 // tokens a day
+)
+
+// ForDemo returns a copy of c for the demonstration: made-up keys against the simulated Groq at upstream, and a store in
+// dir, so that neither a true key nor the true account is touched.
+func (c *Config) ForDemo(upstream Upstream, dir string) (*Config, error) {
+	if !upstream.Loopback() {
+		return nil, errors.New("the demo needs an upstream on this machine")
+	}
+	demo := *c
+	demo.Upstream = upstream
+	demo.StorePath = filepath.Join(dir, storeFile)
+	demo.XDSAddr = Address{}
+	demo.Keys = nil
+	for n := range demoKeys {
+		id := fmt.Sprint(n + 1)
+		demo.Keys = append(demo.Keys, Key{ID: id, Secret: secret.New("gsk_demo_key_" + id), Label: defaultLabel(n),
+			Priority: n + 1, LimitTokens: demoLimit, Org: defaultOrg(id), Tier: TierFree, Thresholds: append([]int(nil), c.Thresholds...)})
+	}
+	return &demo, nil
+}

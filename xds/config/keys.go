@@ -1,0 +1,209 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"keywheel/shared/secret"
+)
+
+var defaultThresholds = []int{75, 90, 100}
+
+// maxPriority is the largest priority; maxSecret the longest key, in bytes; maxText the longest label or organization,
+// in characters.
+const (
+	maxPriority = 1_000_000
+	maxSecret   = 4096
+	maxText     = 40
+)
+
+// loadKeys reads every key that is set and what is said of it.
+func (l *loader) loadKeys(c *Config) {
+	c.Thresholds = l.thresholds("KEYWHEEL_THRESHOLDS", defaultThresholds)
+	numbers := l.keyNumbers()
+	if len(numbers) == 0 {
+		l.noKeys()
+	}
+	seen := make(map[[32]byte]string) // secret → the setting that holds it
+	for _, n := range numbers {
+		if key, ok := l.loadKey(n, c.Thresholds, seen); ok {
+			c.Keys = append(c.Keys, key)
+		}
+	}
+	l.warnOrphans(numbers)
+	slices.SortFunc(c.Keys, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
+	for rank := range c.Keys {
+		if c.Keys[rank].Label == "" {
+			c.Keys[rank].Label = defaultLabel(rank)
+		}
+	}
+}
+
+// keyNumbers are the numbers of all keys that are set, ascending. GROQ_API_KEY is number 1.
+func (l *loader) keyNumbers() []int {
+	var numbers []int
+	for _, name := range l.names() {
+		m := keyName.FindStringSubmatch(strings.TrimSuffix(name, fileSuffix))
+		if m == nil {
+			continue
+		}
+		n := 1
+		if m[1] != "" {
+			n, _ = strconv.Atoi(m[1]) // the pattern lets only numbers through
+		}
+		if !slices.Contains(numbers, n) {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// noKeys tells where a key was looked for.
+func (l *loader) noKeys() {
+	if l.opts.KeysOptional {
+		return
+	}
+	wrong := "looked for GROQ_API_KEY and GROQ_API_KEY_1, GROQ_API_KEY_2, … (each also as …_FILE) in the environment and in " +
+		l.absolute(l.opts.DotEnvPath)
+	var empty []string
+	for _, level := range []map[string]entry{l.env, l.dotenv} {
+		for name := range level {
+			if keyName.MatchString(strings.TrimSuffix(name, fileSuffix)) {
+				empty = append(empty, name)
+			}
+		}
+	}
+	if len(empty) > 0 {
+		slices.Sort(empty)
+		wrong += "; set but empty: " + strings.Join(slices.Compact(empty), ", ")
+	}
+	l.problems = append(l.problems, Problem{Name: ErrNoKeys.Error(), Wrong: wrong,
+		Fix: "write GROQ_API_KEY_1=gsk_… into one of them, or try `keywheel run --demo`", Err: ErrNoKeys})
+}
+
+// loadKey reads key number n. ok is false if it cannot be used; why is then among the problems.
+func (l *loader) loadKey(n int, thresholds []int, seen map[[32]byte]string) (key Key, ok bool) {
+	id := strconv.Itoa(n)
+	name, e, ok := l.keySecret(n)
+	if ok {
+		key.Secret, ok = l.checkSecret(name, e, seen)
+	}
+	field := "GROQ_KEY_" + id + "_"
+	key.ID = id
+	key.Label = l.text(field + "LABEL")
+	key.Org = cmp.Or(l.text(field+"ORG"), defaultOrg(id))
+	key.Tier = choice(l, field+"TIER", TierFree, tiers)
+	key.Priority = l.number(field+"PRIORITY", n, 1, maxPriority)
+	key.LimitTokens = l.count(field+"DAILY_LIMIT", "none", maxCount)
+	key.LimitRequests = l.count(field+"DAILY_REQUESTS", "none", maxCount)
+	key.Thresholds = l.thresholds(field+"THRESHOLDS", thresholds)
+	return key, ok
+}
+
+// keySecret finds the secret of key number n and the setting that holds it.
+func (l *loader) keySecret(n int) (name string, e entry, ok bool) {
+	name = "GROQ_API_KEY_" + strconv.Itoa(n)
+	if n != 1 {
+		e, ok = l.lookupSecret(name)
+		return name, e, ok
+	}
+	bare, bareSet := l.lookupSecret("GROQ_API_KEY")
+	numbered, numberedSet := l.lookupSecret(name)
+	switch {
+	case !numberedSet:
+		return "GROQ_API_KEY", bare, bareSet
+	case bareSet && bare.value != numbered.value:
+		l.warn("GROQ_API_KEY", "it is not used, as GROQ_API_KEY_1 is set; to use both, give it a number of its own")
+	}
+	return name, numbered, true
+}
+
+// checkSecret refuses what cannot be a key, and what another setting holds already.
+func (l *loader) checkSecret(name string, e entry, seen map[[32]byte]string) (secret.Key, bool) {
+	const fix = "write the key as Groq's console shows it, gsk_…"
+	wrong := unprintable(e.value)
+	switch {
+	case placeholder(e.value):
+		wrong = "it is a placeholder"
+	case wrong != "":
+	case strings.ContainsAny(e.value, `"'`):
+		wrong = "it has quotes in it"
+	case len(e.value) > maxSecret:
+		wrong = fmt.Sprintf("it is longer than %d characters", maxSecret)
+	}
+	if wrong != "" {
+		l.problem(name, e, wrong, fix)
+		return secret.Key{}, false
+	}
+	key := secret.New(e.value)
+	if other, twice := seen[key.Hash()]; twice {
+		l.problem(name, e, "it is the same key as "+other, "write another key, or remove one of the two")
+		return secret.Key{}, false
+	}
+	seen[key.Hash()] = name
+	if !strings.HasPrefix(e.value, "gsk_") {
+		l.warn(name, "it does not begin with gsk_, as Groq's keys do")
+	}
+	return key, true
+}
+
+// text reads a label or the name of an organization.
+func (l *loader) text(name string) string {
+	e, set := l.lookup(name)
+	if !set {
+		return ""
+	}
+	wrong := ""
+	switch {
+	case !utf8.ValidString(e.value) || strings.ContainsFunc(e.value, func(r rune) bool { return !unicode.IsPrint(r) }):
+		wrong = "it has characters that cannot be printed"
+	case l.holdsSecret(e.value):
+		wrong = "it looks like a key, and it is shown to everybody"
+	case utf8.RuneCountInString(e.value) > maxText:
+		wrong = fmt.Sprintf("it is longer than %d characters", maxText)
+	default:
+		return e.value
+	}
+	l.problem(name, e, wrong, "write a short name, such as Primary")
+	return ""
+}
+
+func (l *loader) holdsSecret(text string) bool {
+	return strings.Contains(strings.ToLower(text), "gsk_") ||
+		slices.ContainsFunc(l.secrets, func(s string) bool { return strings.Contains(text, s) })
+}
+
+// warnOrphans tells of what is said about keys that do not exist.
+func (l *loader) warnOrphans(numbers []int) {
+	for _, name := range l.names() {
+		m := keyFieldName.FindStringSubmatch(name)
+		if m == nil {
+			continue
+		}
+		if n, _ := strconv.Atoi(m[1]); !slices.Contains(numbers, n) {
+			l.warn(name, "it has no effect, as GROQ_API_KEY_"+m[1]+" is not set")
+		}
+	}
+}
+
+// defaultLabel is the label by rank, 0 for the first.
+func defaultLabel(rank int) string {
+	switch rank {
+	case 0:
+		return "Primary"
+	case 1:
+		return "Backup"
+	}
+	return "Emergency"
+}
+
+// defaultOrg is the organization of a key that names none: one of its own.
+func defaultOrg(id string) string { return "key-" + id }

@@ -1,0 +1,262 @@
+// Package bolt keeps the ledger's records in one file of bbolt's.
+//
+// bbolt notices a torn write, but not a byte that rotted in a page; and it ends the process on some damaged files. So
+// a file is verified before bbolt may change it: every page that is in use is walked by this package's own reader, and
+// a sum over all records, kept in the same commit, must be right. A file that fails is refused; it is never repaired
+// and never started anew.
+package bolt
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"keywheel/xds/ledger/store"
+)
+
+// The bucket that says what the file is. The ledger's own buckets have other names.
+const (
+	formatBucket = "format"
+	formatName   = "name"
+	formatSchema = "schema"
+	formatSum    = "sum"
+
+	fileName = "keywheel ledger"
+)
+
+// DefaultLockTimeout is how long Open waits for another process to let go of the file.
+const DefaultLockTimeout = 2 * time.Second
+
+// Options say how to open a file.
+type Options struct {
+	LockTimeout time.Duration // 0: DefaultLockTimeout
+	Log         *slog.Logger  // nil: nothing is logged
+}
+
+// Store is an open file. One process at a time holds it.
+type Store struct {
+	db   *bbolt.DB
+	path string
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the file at path, or makes it, with its folder, where there is none. The file can be read and written by
+// its owner only. The error is one of store.ErrLocked, ErrNewer, ErrForeign, ErrCorrupt, or the system's.
+func Open(path string, o Options) (*Store, error) {
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = DefaultLockTimeout
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := create(path); err != nil {
+			return nil, fmt.Errorf("cannot make the store %s: %w", path, err)
+		}
+	case err != nil:
+		return nil, fmt.Errorf("cannot open the store: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("the store %s is not a file: %w", path, store.ErrForeign)
+	case info.Size() == 0:
+		return nil, damaged(path, errors.New("the file is empty"))
+	}
+	if err := check(path, o); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, fmt.Errorf("cannot keep the store from other users: %w", err)
+	}
+	db, err := open(path, options(o.LockTimeout, false))
+	if err != nil {
+		return nil, opening(path, err)
+	}
+	return &Store{db: db, path: path}, nil
+}
+
+func options(lock time.Duration, readOnly bool) *bbolt.Options {
+	return &bbolt.Options{
+		Timeout: lock, ReadOnly: readOnly, NoStatistics: true, FreelistType: bbolt.FreelistMapType,
+		NoFreelistSync: true, // one thing less that can be damaged, and less to write
+	}
+}
+
+// open is bbolt's, with its panics as errors.
+func open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return bbolt.Open(path, 0o600, o)
+}
+
+// check verifies the file while no other process can change it.
+func check(path string, o Options) error {
+	db, err := open(path, options(o.LockTimeout, true))
+	if err != nil {
+		return opening(path, err)
+	}
+	defer func() { _ = db.Close() }()
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	found, err := verify(f)
+	if err != nil {
+		return damaged(path, err)
+	}
+	if found.tornHead {
+		o.Log.Warn("The newest head of the store is damaged; what was last written to it may be missing", "store", path)
+	}
+	return found.admit(path)
+}
+
+// admit says whether what a file holds is this version's and whole.
+func (c *contents) admit(path string) error {
+	if c.format[formatName] != fileName {
+		return fmt.Errorf("%s: %w; give KEYWHEEL_STORE another path", path, store.ErrForeign)
+	}
+	schema, err := strconv.Atoi(c.format[formatSchema])
+	if err != nil || schema < 1 {
+		return damaged(path, errors.New("its version cannot be read"))
+	}
+	if schema > store.Schema {
+		return fmt.Errorf("%s: %w (format %d, this one knows %d); run that version, or restore a backup made before it",
+			path, store.ErrNewer, schema, store.Schema)
+	}
+	if c.format[formatSum] != string(c.sum.bytes()) {
+		return damaged(path, errors.New("its records are not those that were written"))
+	}
+	return nil
+}
+
+// opening explains an error of bbolt's.
+func opening(path string, err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("%s: %w, most likely another keywheel run or keywheel serve; stop that one, or give this one its own KEYWHEEL_STORE",
+			path, store.ErrLocked)
+	case errors.Is(err, berrors.ErrInvalid):
+		return fmt.Errorf("%s: %w; give KEYWHEEL_STORE another path, or restore a backup if it was one", path, store.ErrForeign)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot open the store: %w", err)
+	}
+	return damaged(path, err)
+}
+
+func damaged(path string, why error) error {
+	return fmt.Errorf("%s: %w: %w; restore a backup, or move the file away to start with empty counters", path, store.ErrCorrupt, why)
+}
+
+// Path is the file's absolute path.
+func (s *Store) Path() string { return s.path }
+
+// Load is the store's.
+func (s *Store) Load(f func(store.Record) error) error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			if string(name) == formatBucket {
+				return nil
+			}
+			return b.ForEach(func(k, v []byte) error {
+				return f(store.Record{Bucket: string(name), Key: string(k), Value: append([]byte{}, v...)})
+			})
+		})
+	})
+}
+
+// Commit is the store's.
+func (s *Store) Commit(writes []store.Record) error {
+	if len(writes) == 0 {
+		return nil
+	}
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		format := tx.Bucket([]byte(formatBucket))
+		if format == nil {
+			return store.ErrCorrupt
+		}
+		total := readSum(format.Get([]byte(formatSum)))
+		for _, w := range writes {
+			if err := write(tx, w, &total); err != nil {
+				return err
+			}
+		}
+		return format.Put([]byte(formatSum), total.bytes())
+	})
+}
+
+func write(tx *bbolt.Tx, w store.Record, total *sum) error {
+	if w.Bucket == formatBucket {
+		return fmt.Errorf("the bucket %q is the store's own", w.Bucket)
+	}
+	b, err := tx.CreateBucketIfNotExists([]byte(w.Bucket))
+	if err != nil {
+		return err
+	}
+	key := []byte(w.Key)
+	if old := b.Get(key); old != nil {
+		total.remove(w.Bucket, key, old)
+	}
+	if w.Value == nil {
+		return b.Delete(key)
+	}
+	total.add(w.Bucket, key, w.Value)
+	return b.Put(key, w.Value)
+}
+
+// Close is the store's.
+func (s *Store) Close() error { return s.db.Close() }
+
+// sum tells a set of records from any other, whatever their order.
+type sum struct{ count, hash uint64 }
+
+func (s *sum) add(bucket string, key, value []byte) {
+	s.count++
+	s.hash += hash(bucket, key, value)
+}
+
+func (s *sum) remove(bucket string, key, value []byte) {
+	s.count--
+	s.hash -= hash(bucket, key, value)
+}
+
+func hash(bucket string, key, value []byte) uint64 {
+	h := sha256.New()
+	var size [8]byte
+	for _, part := range [][]byte{[]byte(bucket), key, value} {
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		h.Write(size[:])
+		h.Write(part)
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+func (s sum) bytes() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.count), s.hash)
+}
+
+// readSum reads what bytes made; the file was verified, so it is that.
+func readSum(b []byte) sum {
+	if len(b) != 16 {
+		return sum{}
+	}
+	return sum{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+}

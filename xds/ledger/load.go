@@ -1,0 +1,184 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"keywheel/shared/quota"
+	"keywheel/xds/ledger/store"
+)
+
+// load reads the store into memory.
+func (l *Ledger) load() error {
+	records := 0
+	err := l.store.Load(func(r store.Record) error {
+		read, ok := readers[r.Bucket]
+		if !ok {
+			return nil
+		}
+		records++
+		if err := read(l, r.Key, r.Value); err != nil {
+			return fmt.Errorf("%w: record %s %q: %w", store.ErrCorrupt, r.Bucket, r.Key, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the account: %w", err)
+	}
+	if records > 0 && l.meta.Epoch == 0 {
+		return fmt.Errorf("reading the account: %w: it has %d records but not the one that says what they are; restore a backup", store.ErrCorrupt, records)
+	}
+	if l.tokens.Current != "" {
+		published := *l.tokens
+		l.token.Store(&published)
+	}
+	return l.link()
+}
+
+// link connects what was read. Sources that were living when the store was last written are taken to live until their
+// lease passes, counted from now.
+func (l *Ledger) link() error {
+	mono := l.mono()
+	for _, inc := range l.incarnations {
+		inc.seen, inc.offeredAt = mono, l.meta.Generation
+		if !inc.Dead {
+			l.living[inc] = struct{}{}
+		}
+	}
+	for _, s := range l.sources {
+		s.inc = l.incarnations[s.id.incarnation]
+		if s.inc == nil {
+			return fmt.Errorf("reading the account: %w: usage of the unknown incarnation %s; restore a backup", store.ErrCorrupt, s.id.incarnation)
+		}
+		s.inc.sources[s] = struct{}{}
+		l.seeModels(s)
+	}
+	return nil
+}
+
+// readers take in the records of each bucket.
+var readers = map[string]func(l *Ledger, key string, value []byte) error{
+	metaBucket:        (*Ledger).readMeta,
+	credentialBucket:  (*Ledger).readCredential,
+	incarnationBucket: (*Ledger).readIncarnation,
+	sourceBucket:      (*Ledger).readSource,
+	gateBucket:        (*Ledger).readGate,
+	dayBucket:         (*Ledger).readDay,
+	crossedBucket:     (*Ledger).readCrossed,
+	findingBucket:     (*Ledger).readFinding,
+	eventBucket:       (*Ledger).readEvent,
+}
+
+func (l *Ledger) readMeta(key string, value []byte) error {
+	switch key {
+	case metaKey:
+		return json.Unmarshal(value, l.meta)
+	case tokenKey:
+		return json.Unmarshal(value, l.tokens)
+	}
+	return nil
+}
+
+func (l *Ledger) readCredential(key string, value []byte) error {
+	c := &credential{id: key}
+	l.credentials[key] = c
+	return json.Unmarshal(value, c)
+}
+
+func (l *Ledger) readIncarnation(key string, value []byte) error {
+	inc, err := newIncarnation(key)
+	if err != nil {
+		return err
+	}
+	l.incarnations[key] = inc
+	return json.Unmarshal(value, &inc.incarnationRecord)
+}
+
+// newIncarnation returns an incarnation of this ID, a UUIDv7. The error says that it is none.
+func newIncarnation(id string) (*incarnation, error) {
+	u, err := uuid.Parse(id)
+	if err != nil || u.Version() != 7 || u.String() != id {
+		return nil, fmt.Errorf("an incarnation is a UUIDv7 in small letters")
+	}
+	sec, nsec := u.Time().UnixTime()
+	return &incarnation{id: id, started: time.Unix(sec, nsec).UTC(), conns: map[uint64]*conn{}, sources: map[*source]struct{}{}}, nil
+}
+
+func (l *Ledger) readSource(key string, value []byte) error {
+	w, rest, err := cutWindow(key)
+	if err != nil {
+		return err
+	}
+	inc, cred, _ := strings.Cut(rest, "/")
+	s := &source{id: sourceID{w, inc, cred}}
+	if err := json.Unmarshal(value, &s.sourceRecord); err != nil {
+		return err
+	}
+	s.tokens = grant{granted: s.GrantedTokens, offered: notOffered}
+	s.requests = grant{granted: s.GrantedRequests, offered: notOffered}
+	s.count()
+	l.sources[s.id] = s
+	return nil
+}
+
+// cutWindow splits "2025-11-18/rest".
+func cutWindow(key string) (quota.Window, string, error) {
+	name, rest, _ := strings.Cut(key, "/")
+	w, err := quota.ParseWindow(name)
+	return w, rest, err
+}
+
+func (l *Ledger) readGate(key string, value []byte) error {
+	w, inc, err := cutWindow(key)
+	if err != nil {
+		return err
+	}
+	g := &gate{id: gateID{w, inc}}
+	l.gates[g.id] = g
+	return json.Unmarshal(value, &g.gateRecord)
+}
+
+func (l *Ledger) readDay(key string, value []byte) error {
+	w, err := quota.ParseWindow(key)
+	if err != nil {
+		return err
+	}
+	d := &day{window: w}
+	l.days[w] = d
+	return json.Unmarshal(value, d)
+}
+
+func (l *Ledger) readCrossed(key string, value []byte) error {
+	w, k, err := cutWindow(key)
+	if err != nil {
+		return err
+	}
+	c := &crossed{window: w, key: k}
+	l.crossed[crossedID{w, k}] = c
+	return json.Unmarshal(value, c)
+}
+
+func (l *Ledger) readFinding(_ string, value []byte) error {
+	f := &finding{}
+	if err := json.Unmarshal(value, f); err != nil {
+		return err
+	}
+	l.findings[f.findingID] = f
+	return nil
+}
+
+func (l *Ledger) readEvent(key string, value []byte) error {
+	e := &Event{}
+	if err := json.Unmarshal(value, e); err != nil {
+		return err
+	}
+	if eventKey(e.ID) != key {
+		return fmt.Errorf("it is event %d", e.ID)
+	}
+	l.events = append(l.events, e) // keys, and so IDs, ascend
+	return nil
+}

@@ -1,0 +1,71 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"keywheel/shared/quota"
+)
+
+// quarter is the last quarter of an hour that was told of.
+type quarter struct {
+	index int64 // Unix quarters of an hour; 0: none yet
+	key   string
+	spent int64
+	day   quota.Window
+}
+
+// settled is how long a day must have been today's, by the host's clock, before older ones are folded: a clock that
+// jumps ahead for a moment does no harm.
+const settled = 10 * time.Minute
+
+// Tick does what is due by the clock: it takes back what silent Envoys hold, begins a new day, folds old ones, says
+// what the key in use has spent. It is to be called about every second; nothing depends on how often.
+func (l *Ledger) Tick(ctx context.Context) error {
+	return l.do(ctx, func(t *tx) error {
+		t.buryTheSilent()
+		t.expire()
+		t.tellQuarter()
+		t.newDay()
+		if l.window != t.window {
+			window, mono := t.window, t.mono
+			t.after = append(t.after, func() { l.window, l.windowAt = window, mono })
+		} else if t.mono.Sub(l.windowAt) >= settled {
+			t.fold()
+			t.forgetOld()
+		}
+		t.pruneEvents()
+		return nil
+	})
+}
+
+// newDay says once that a window began.
+func (t *tx) newDay() {
+	name := t.window.String()
+	if name <= t.l.meta.Announced { // dates sort as text
+		return
+	}
+	change(t, t.l.meta).Announced = name
+	t.event(Event{Kind: EventReset, Level: LevelInfo, Window: name})
+	t.log(slog.LevelInfo, fmt.Sprintf("New day %s (UTC): all keys at 0", name))
+}
+
+// tellQuarter says on each quarter of an hour what the key in use has spent, if that is more than was said before.
+func (t *tx) tellQuarter() {
+	l := t.l
+	index := t.now.Unix() / 900
+	last := l.quarter
+	if index == last.index {
+		return
+	}
+	next := quarter{index: index, key: last.key, spent: last.spent, day: last.day}
+	if k := l.keyInUse(t.now); k != nil && index > last.index && last.index != 0 {
+		if m := &k.account(t.window).tokens; m.spent > 0 && (k.ID != last.key || m.spent != last.spent || t.window != last.day) {
+			t.log(slog.LevelInfo, quarterLine(k, m))
+			next.key, next.spent, next.day = k.ID, m.spent, t.window
+		}
+	}
+	t.after = append(t.after, func() { l.quarter = next })
+}
