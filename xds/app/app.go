@@ -1,0 +1,194 @@
+// Package app puts the program together and says in which order its parts start and stop.
+//
+// The rules are:
+//   - The control plane outlives Envoy: the last usage reports are taken in before the store is closed.
+//   - What cannot be started is said before anything serves.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"keywheel"
+	"keywheel/xds/config"
+	"keywheel/xds/envoy"
+)
+
+// Run runs the control plane and an Envoy of its own until ctx ends. It returns nil after a clean stop.
+func Run(ctx context.Context, o Options) (err error) {
+	if o.Demo {
+		demo, err := startDemo(o.Config)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, demo.close()) }()
+		o.Config = demo.config
+	}
+	xds, err := o.Config.RunXDSAddr()
+	if err != nil {
+		return err
+	}
+	wasm, err := modulePath(o.Config)
+	if err != nil {
+		return err
+	}
+	supervised, err := prepareEnvoy(ctx, o, xds, wasm)
+	if err != nil {
+		return err
+	}
+	p, err := startPlane(ctx, o, xds, wasm)
+	if err != nil {
+		return err
+	}
+	supervisor := envoy.NewSupervisor(supervised)
+	hurry(ctx, supervisor)
+	sayWhenReady(ctx, o, p, supervisor)
+	// The control plane ends last, with a context of its own, so that Envoy's last reports are taken in. Should it fail
+	// by itself, Envoy is stopped too.
+	envoyCtx, stopEnvoy := context.WithCancel(ctx)
+	defer stopEnvoy()
+	go func() {
+		<-p.failed
+		stopEnvoy()
+	}()
+	err = supervisor.Run(envoyCtx)
+	return errors.Join(err, p.stop())
+}
+
+// Serve runs the control plane alone until ctx ends. It returns nil after a clean stop.
+func Serve(ctx context.Context, o Options) error {
+	xds := o.Config.ServeXDSAddr()
+	wasm, err := modulePath(o.Config)
+	if err != nil {
+		return err
+	}
+	p, err := startPlane(ctx, o, xds, wasm)
+	if err != nil {
+		return err
+	}
+	p.banner(o, fmt.Sprintf("control plane for Envoys at %s; the filter's module is %s", xds, wasm))
+	select {
+	case <-ctx.Done():
+	case <-p.failed:
+	}
+	return p.stop()
+}
+
+// EnvoyConfig writes envoy.yaml, adapted to the settings, to Stdout: what to start an Envoy with beside `keywheel serve`.
+func EnvoyConfig(_ context.Context, o Options) error {
+	wasm, err := modulePath(o.Config)
+	if err != nil {
+		return err
+	}
+	adapted, err := bootstrap(o, o.Config.ServeXDSAddr(), wasm)
+	if err != nil {
+		return err
+	}
+	_, err = o.Stdout.Write(append(adapted, '\n'))
+	return err
+}
+
+// modulePath is where Envoy finds the filter's module: KEYWHEEL_WASM, else the one in the binary, written out.
+func modulePath(c *config.Config) (string, error) {
+	if c.WasmPath != "" {
+		if info, err := os.Stat(c.WasmPath); err != nil || info.IsDir() {
+			return "", fmt.Errorf("KEYWHEEL_WASM: there is no file %s; set it to the filter's module, or leave it out to use the one in the binary", c.WasmPath)
+		}
+		return c.WasmPath, nil
+	}
+	if len(keywheel.Wasm) == 0 {
+		return "", errors.New("KEYWHEEL_WASM: this binary was built without the filter's module; set it to the module's path, or build with make build")
+	}
+	return envoy.WriteWasm(filepath.Join(c.StoreDir(), "wasm"), keywheel.Wasm)
+}
+
+// bootstrap is the configuration that Envoy is started with.
+func bootstrap(o Options, xds config.Address, wasm string) ([]byte, error) {
+	text := keywheel.EnvoyYAML
+	if o.EnvoyConfigPath != "" {
+		var err error
+		if text, err = os.ReadFile(o.EnvoyConfigPath); err != nil {
+			return nil, fmt.Errorf("reading Envoy's configuration: %w", err)
+		}
+	}
+	ca := ""
+	if o.Config.Upstream.TLS {
+		var err error
+		if ca, err = envoy.FindCABundle(os.Getenv, nil); err != nil {
+			return nil, err
+		}
+	}
+	node, err := os.Hostname()
+	if err != nil {
+		node = "keywheel"
+	}
+	return envoy.Configure(text, envoy.Settings{
+		NodeID: node, ListenAddr: o.Config.ListenAddr.Listen(), AdminAddr: o.Config.EnvoyAdminAddr.Listen(),
+		ControlPlane: xds.String(), WasmPath: wasm, CABundle: ca, Upstream: o.Config.Upstream,
+	})
+}
+
+// prepareEnvoy finds Envoy and makes its configuration; it starts nothing.
+func prepareEnvoy(ctx context.Context, o Options, xds config.Address, wasm string) (envoy.Config, error) {
+	adapted, err := bootstrap(o, xds, wasm)
+	if err != nil {
+		return envoy.Config{}, err
+	}
+	binary, version, err := envoy.Find(ctx, envoy.Options{Progress: o.Stderr})
+	if err != nil {
+		return envoy.Config{}, err
+	}
+	o.Log.Info(fmt.Sprintf("Envoy %s: %s", version, binary))
+	return envoy.Config{
+		Binary: binary, Bootstrap: adapted, ConfigPath: filepath.Join(o.Config.StoreDir(), "envoy.json"),
+		AdminAddr: o.Config.EnvoyAdminAddr.Dial(), Concurrency: o.Config.EnvoyConcurrency, Logger: o.Log,
+		Ports: []envoy.Port{
+			{Setting: "KEYWHEEL_LISTEN_ADDR", Addr: o.Config.ListenAddr.Listen()},
+			{Setting: "KEYWHEEL_ENVOY_ADMIN_ADDR", Addr: o.Config.EnvoyAdminAddr.Listen()},
+		},
+	}, nil
+}
+
+// hurry shortens the stop with each further signal: first the wait for running calls ends, then Envoy is killed.
+func hurry(ctx context.Context, s *envoy.Supervisor) {
+	context.AfterFunc(ctx, func() {
+		signals := make(chan os.Signal, 2)
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		go func() {
+			for range signals {
+				s.Hurry()
+			}
+		}()
+	})
+}
+
+// sayWhenReady shows the banner once Envoy serves and has its first allowances, so that the first call is not too soon.
+func sayWhenReady(ctx context.Context, o Options, p *plane, s *envoy.Supervisor) {
+	go func() {
+		select {
+		case <-s.Ready():
+		case <-ctx.Done():
+			return
+		}
+		p.waitForEnvoy(ctx)
+		p.banner(o, fmt.Sprintf("http://%s/v1 for OpenAI clients, http://%[1]s for Groq clients", o.Config.ListenAddr.Dial()))
+	}()
+}
+
+// listenAdmin listens for the admin API and names the setting that moves it.
+func listenAdmin(a config.Address) (net.Listener, error) {
+	l, err := net.Listen(a.Network(), a.Listen())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("KEYWHEEL_ADMIN_ADDR: %s is in use; end what listens there, or set KEYWHEEL_ADMIN_ADDR to another address", a)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("KEYWHEEL_ADMIN_ADDR: %w", err)
+	}
+	return l, nil
+}

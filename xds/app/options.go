@@ -1,0 +1,24 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+
+	"keywheel/xds/clock"
+	"keywheel/xds/config"
+)
+
+// Options is what the program is started with: everything that the command line and the settings say.
+type Options struct {
+	Config   *config.Config   // for the demo without the keys, upstream and store that it makes up; see Config.ForDemo
+	Warnings []config.Warning // of the settings, not shown yet
+	Clock    *clock.Clock     // Keywheel's time; Log is stamped with it
+
+	Demo            bool   // serve made-up keys from the simulated Groq, with a store that is gone afterwards
+	EnvoyConfigPath string // Envoy's configuration to use in place of the embedded envoy.yaml; empty: the embedded one
+	Version         string // Keywheel's own
+
+	Stdout io.Writer // what the command is asked for
+	Stderr io.Writer // Envoy's own output
+	Log    *slog.Logger
+}

@@ -1,0 +1,251 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"keywheel/shared/protocol"
+	"keywheel/shared/secret"
+	"keywheel/xds/admin"
+	"keywheel/xds/collector"
+	"keywheel/xds/config"
+	"keywheel/xds/keyring"
+	"keywheel/xds/ledger"
+	"keywheel/xds/ledger/bolt"
+	"keywheel/xds/probe"
+	"keywheel/xds/server"
+	"keywheel/xds/snapshot"
+)
+
+// stopTime is how long what is being answered may take at the end.
+const stopTime = 10 * time.Second
+
+// groqHost is whose requests need no mark against loops: it is no Keywheel.
+const groqHost = "api.groq.com"
+
+// plane is a running control plane.
+type plane struct {
+	ledger *ledger.Ledger
+	xds    *server.Server
+	admin  *http.Server
+	token  secret.Key
+	failed chan struct{} // closed when a part ended by itself
+
+	cancel context.CancelFunc // ends the parts that run beside
+	group  sync.WaitGroup
+	once   sync.Once
+	mu     sync.Mutex
+	err    error
+}
+
+// startPlane opens the store and listens. ctx does not end the plane: stop does.
+func startPlane(ctx context.Context, o Options, addr config.Address, wasm string) (p *plane, err error) {
+	if o.Clock.Virtual() && !o.Config.Upstream.Loopback() {
+		return nil, errors.New("--now: a virtual clock is for tests, against an upstream on this machine; set KEYWHEEL_UPSTREAM_URL to one on loopback")
+	}
+	for _, w := range o.Warnings {
+		o.Log.Warn(w.String())
+	}
+	store, err := bolt.Open(o.Config.StorePath, bolt.Options{Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	l, err := ledger.Open(ctx, ledger.Options{
+		Store: store, Policy: policy(o), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p = &plane{ledger: l, failed: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	ring, err := keyring.New(o.Config.Keys, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.SetKeys(ctx, ring.Keys()); err != nil {
+		return nil, err
+	}
+	return p, p.listen(ctx, o, addr, wasm, ring)
+}
+
+func policy(o Options) protocol.Policy {
+	return protocol.Policy{
+		Strategy: string(o.Config.Strategy), RequiredTokens: o.Config.RequiredTokens,
+		ReportIntervalMS: o.Config.ReportInterval.Milliseconds(),
+		LoopGuard:        o.Config.Upstream.Host != groqHost, Demo: o.Demo,
+	}
+}
+
+func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm string, ring *keyring.Keyring) error {
+	publisher := snapshot.NewPublisher(snapshot.Config{
+		Source: p.ledger, Secrets: ring.Secrets, Token: func() secret.Key { return secret.New(p.ledger.ReportToken()) },
+		WasmPath: wasm, Interval: o.Config.PushInterval, Logger: o.Log,
+	})
+	if _, err := publisher.Refresh(ctx); err != nil {
+		return err
+	}
+	p.xds = server.New(server.Config{
+		Cache: publisher.Cache(), Redact: publisher.Redact, Observer: p.ledger, Logger: o.Log,
+		Refresh: func(ctx context.Context) error { _, err := publisher.Refresh(ctx); return err },
+		Reports: collector.New(p.ledger, peer, o.Log),
+	})
+	token, err := adminToken(o.Config)
+	if err != nil {
+		return err
+	}
+	p.token = token
+	xdsListener, err := server.Listen(addr.String(), o.Config.XDSInsecure)
+	if err != nil {
+		return err
+	}
+	adminListener, err := listenAdmin(o.Config.AdminAddr)
+	if err != nil {
+		return errors.Join(err, xdsListener.Close())
+	}
+	p.admin = admin.NewServer(p.api(o), o.Log)
+
+	run, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.beside(func() error { return p.xds.Serve(xdsListener) })
+	p.beside(func() error {
+		if err := p.admin.Serve(adminListener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	p.beside(func() error { return publisher.Run(run) })
+	p.beside(func() error { p.tick(run, o); return nil })
+	p.beside(func() error {
+		probe.New(probe.Options{
+			Account: p.ledger, Secret: ring.Secret, Client: probe.NewClient(o.Config.Upstream, nil), Now: o.Clock.Now, Log: o.Log,
+		}).Run(run)
+		return nil
+	})
+	return nil
+}
+
+// peer tells the ledger over which connection a report came.
+func peer(r *http.Request) ledger.Peer {
+	c, _ := server.ConnFrom(r.Context())
+	return ledger.Peer{ConnID: c.ID, Local: c.Local}
+}
+
+func adminToken(c *config.Config) (secret.Key, error) {
+	if !c.AdminToken.IsZero() {
+		return c.AdminToken, nil
+	}
+	return admin.LoadOrCreateToken(filepath.Join(c.StoreDir(), admin.TokenFile))
+}
+
+func (p *plane) api(o Options) http.Handler {
+	options := admin.Options{
+		Ledger: p.ledger, Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
+		Missing: func() []string {
+			if p.ledger.StoreError() != nil {
+				return []string{"store"}
+			}
+			return nil
+		},
+	}
+	if o.Clock.Virtual() {
+		options.SetClock = func(ctx context.Context, now time.Time, speed float64) error {
+			o.Clock.Set(now, speed)
+			return p.ledger.Tick(ctx)
+		}
+	}
+	return admin.New(options)
+}
+
+// beside runs a part until it ends; one that fails fails the plane.
+func (p *plane) beside(f func() error) {
+	p.group.Go(func() {
+		if err := f(); err != nil {
+			p.mu.Lock()
+			p.err = errors.Join(p.err, err)
+			p.mu.Unlock()
+			p.once.Do(func() { close(p.failed) })
+		}
+	})
+}
+
+// tickEvery is how often the ledger looks at the clock, in the host's time.
+const tickEvery = 250 * time.Millisecond
+
+func (p *plane) tick(ctx context.Context, o Options) {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := p.ledger.Tick(ctx); err != nil && ctx.Err() == nil {
+				o.Log.Error("The account could not be kept up", "error", err)
+			}
+		}
+	}
+}
+
+// waitForEnvoy waits until an Envoy has reported twice: its main thread has the assignment a moment before its workers.
+// It waits a few seconds at most: an Envoy that cannot reach the control plane says why in its own log.
+func (p *plane) waitForEnvoy(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if all := p.ledger.View().Proxies; len(all) > 0 && all[0].Reports > 1 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// stop ends the plane: no new reports, those that came are taken in, then the store is closed.
+func (p *plane) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	err := errors.Join(p.xds.Shutdown(ctx), p.admin.Shutdown(ctx))
+	p.cancel()
+	p.group.Wait()
+	p.once.Do(func() { close(p.failed) })
+	return errors.Join(err, p.err, p.ledger.Close())
+}
+
+// banner says where everything is. The dashboard's link holds the admin token and goes to a terminal only, never to a
+// log that is kept.
+func (p *plane) banner(o Options, envoy string) {
+	link := "http://" + o.Config.AdminAddr.Dial() + "/"
+	if f, ok := o.Stdout.(*os.File); ok && terminal(f) {
+		link += "#token=" + p.token.Reveal()
+	} else if o.Config.AdminToken.IsZero() {
+		link += " (token in " + filepath.Join(o.Config.StoreDir(), admin.TokenFile) + ")"
+	}
+	_, _ = fmt.Fprintf(o.Stdout, "Keywheel %s\n  Envoy      %s\n  Admin      %s\n  Store      %s\n  Keys       %s\n",
+		o.Version, envoy, link, o.Config.StorePath, keysLine(o.Config))
+}
+
+func keysLine(c *config.Config) string {
+	n := len(c.Keys)
+	s := fmt.Sprintf("%d; daily limits are in tokens, and reset at 00:00 UTC", n)
+	for _, k := range c.Keys {
+		if k.LimitTokens > 0 || k.LimitRequests > 0 {
+			return s
+		}
+	}
+	return s + " (none is set: GROQ_KEY_n_DAILY_LIMIT)"
+}

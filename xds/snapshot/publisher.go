@@ -1,0 +1,140 @@
+package snapshot
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+
+	"keywheel/shared/protocol"
+	"keywheel/shared/secret"
+)
+
+// Source is where assignments come from: the ledger.
+type Source interface {
+	// Assignment returns the assignment in force. It never changes a value that it returned.
+	Assignment() protocol.Assignment
+	// Changed returns a channel that receives, or is closed, when the assignment may have changed.
+	Changed() <-chan struct{}
+}
+
+// Config says what a Publisher publishes, and how.
+type Config struct {
+	Source   Source
+	Secrets  func() map[protocol.CredentialID]secret.Key // in force
+	Token    func() secret.Key                           // with which usage reports are to be sent
+	WasmPath string                                      // see Input
+	Interval time.Duration                               // least time between two pushes
+	Logger   *slog.Logger                                // nil: slog.Default()
+}
+
+// Publisher keeps the cache, from which the xDS server answers, at the newest snapshot. A snapshot that cannot be made
+// never replaces a good one. Its methods may be called at once from several goroutines.
+type Publisher struct {
+	Config
+	cache cachev3.SnapshotCache
+
+	mu      sync.Mutex
+	version string // empty: none yet
+}
+
+// everyNode is the one node that all Envoys are taken for: all get the same.
+const everyNode = "every"
+
+type oneNode struct{}
+
+// ID implements cachev3.NodeHash.
+func (oneNode) ID(*corev3.Node) string { return everyNode }
+
+// NewPublisher returns a Publisher that has published nothing yet.
+func NewPublisher(c Config) *Publisher {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return &Publisher{Config: c, cache: cachev3.NewSnapshotCache(false, oneNode{}, nil)}
+}
+
+// Cache is what the xDS server answers from.
+func (p *Publisher) Cache() cachev3.Cache { return p.cache }
+
+// Version is the newest snapshot's; empty: none yet.
+func (p *Publisher) Version() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
+// Refresh makes a snapshot of the state at this moment and, if it is another than the last, pushes it. It says
+// whether it did.
+func (p *Publisher) Refresh(ctx context.Context) (pushed bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, err := p.build()
+	if err != nil {
+		s, err = p.build() // a secret may have been replaced between the two looks
+	}
+	if err != nil || Version(s) == p.version {
+		return false, err
+	}
+	if err := p.cache.SetSnapshot(ctx, everyNode, s); err != nil {
+		return false, err
+	}
+	p.version = Version(s)
+	p.Logger.Debug("Assignment pushed", "version", p.version)
+	return true, nil
+}
+
+func (p *Publisher) build() (*cachev3.Snapshot, error) {
+	return Build(Input{Assignment: p.Source.Assignment(), Secrets: p.Secrets(), Token: p.Token(), WasmPath: p.WasmPath})
+}
+
+// Run pushes each change of the source until ctx ends: the first at once, those that follow within Config.Interval
+// together. It always returns nil.
+func (p *Publisher) Run(ctx context.Context) error {
+	said := ""
+	for {
+		changed := p.Source.Changed() // before the look, or a change right after it would be missed
+		pushed, err := p.Refresh(ctx)
+		if err == nil {
+			said = ""
+		} else if ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			p.Logger.Error("The assignment cannot be pushed; Envoys keep the last one", "error", err)
+		}
+		if pushed || err != nil {
+			timer := time.NewTimer(p.Interval)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+			if err != nil {
+				continue
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Redact takes the secrets in force out of a text that came from outside.
+func (p *Publisher) Redact(text string) string {
+	keys := []secret.Key{p.Token()}
+	for _, k := range p.Secrets() {
+		keys = append(keys, k)
+	}
+	for _, k := range keys {
+		if !k.IsZero() {
+			text = strings.ReplaceAll(text, k.Reveal(), "[redacted]")
+		}
+	}
+	return text
+}
