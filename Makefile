@@ -1,0 +1,134 @@
+# The only door to this repository: CI calls these targets too. Needs Go, make and bash; `make help` lists what there is.
+# What a machine lacks beyond that (a C compiler for the race detector, python3 for the groq client, Envoy) is said and
+# skipped, but in CI (CI=true) a skip is a failure.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false # the version is set below, and git may distrust the folder's owner
+
+# Tools are pinned by tools/go.mod, apart from what the product is built from.
+TOOL          := $(GO) tool -modfile=tools/go.mod
+GOLANGCI_LINT := $(TOOL) golangci-lint
+GOTESTSUM     := $(TOOL) gotestsum --format pkgname --format-hide-empty-pkg
+
+# Tests of the built product need Envoy and time; everything else is a unit test.
+E2E  := ./e2e
+UNIT  = $$($(GO) list ./... | grep -vx 'keywheel/e2e')
+
+WASM_ENV   := GOOS=wasip1 GOARCH=wasm
+FUZZTIME   ?= 10s
+E2ETIMEOUT ?= 30m
+
+##@ Use
+
+.PHONY: run
+run: build ## Build, then run in the foreground; as a demo if there is no GROQ_API_KEY* at all
+	@set --; \
+	if ! awk 'BEGIN { for (name in ENVIRON) if (name ~ /^GROQ_API_KEY/) exit 0; exit 1 }' && \
+	   ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?GROQ_API_KEY' .env; then set -- --demo; fi; \
+	exec build/keywheel run "$$@"
+
+.PHONY: build
+build: build/keywheel.wasm build/keywheel ## Build build/keywheel.wasm and build/keywheel
+
+.PHONY: build/keywheel.wasm
+build/keywheel.wasm:
+	@$(WASM_ENV) $(GO) build -buildmode=c-shared -trimpath -ldflags="-s -w" -o $@ ./filter
+
+.PHONY: build/keywheel
+build/keywheel: build/keywheel.wasm # embedded
+	@CGO_ENABLED=0 $(GO) build -tags embedwasm -trimpath -ldflags="-s -w -X main.version=$(VERSION)" -o $@ ./xds
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf build
+
+##@ Test
+
+.PHONY: test
+test: vet build test-unit test-e2e ## Run all tests: vet, unit tests with the race detector, end-to-end tests
+
+.PHONY: vet
+vet: build/keywheel.wasm ## Run go vet, on the code with and without the embedded module
+	$(GO) vet ./...
+	$(GO) vet -tags embedwasm . ./xds
+
+.PHONY: test-unit
+test-unit: build/keywheel.wasm ## Run the unit tests
+	@race=-race; \
+	if ! command -v "$$($(GO) env CC)" >/dev/null; then \
+	  race=; $(call lacking,no C compiler: the race detector is off); \
+	fi; \
+	$(GOTESTSUM) --jsonfile build/unit.json -- $$race -timeout 10m $(UNIT)
+	@$(call no-skips,build/unit.json)
+
+.PHONY: test-e2e
+test-e2e: build python ## Run the end-to-end tests: the built product with a real Envoy
+	@KEYWHEEL_BIN=build/keywheel KEYWHEEL_WASM=build/keywheel.wasm \
+	$(GOTESTSUM) --format standard-verbose --jsonfile build/e2e.json -- -timeout $(E2ETIMEOUT) $(E2E)
+	@$(call no-skips,build/e2e.json)
+
+.PHONY: python
+python: ## Make build/venv, which holds the groq client that the end-to-end tests use
+	@if ! command -v python3 >/dev/null; then $(call lacking,no python3: the tests with the groq client skip); \
+	elif ! $(MAKE) -s --no-print-directory build/venv/installed; then $(call lacking,no build/venv: the tests with the groq client skip); fi
+
+build/venv/installed: e2e/requirements.txt
+	@rm -rf build/venv && python3 -m venv build/venv
+	@build/venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (10s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: build ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+##@ Check
+
+.PHONY: check
+check: lint tidy-check test vuln ## Do all that CI does
+
+.PHONY: lint
+lint: ## Run the linters
+	$(GOLANGCI_LINT) run
+
+.PHONY: format
+format: ## Format the code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: tidy-check
+tidy-check: ## See that go.mod and go.sum hold what is needed and no more
+	$(GO) mod tidy -diff
+
+.PHONY: vuln
+vuln: ## Look the dependencies up in Go's vulnerability database, where that can be reached
+	@mkdir -p build
+	@status=0; $(TOOL) govulncheck ./... >build/vuln.txt 2>&1 || status=$$?; \
+	if [ $$status -ne 0 ] && grep -Eq 'vuln\.go\.dev|fetching vulnerabilities|connection refused|no such host' build/vuln.txt && \
+	   ! grep -q '^Vulnerability #' build/vuln.txt; then \
+	  echo "vuln: NOT CHECKED: the vulnerability database cannot be reached from here"; \
+	else cat build/vuln.txt; exit $$status; fi
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-zA-Z0-9_\/.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# lacking says what is missing on this machine; in CI nothing may be.
+lacking = echo "SKIP: $(1)"; [ "$${CI:-}" != true ]
+
+# no-skips fails in CI if a test was skipped; elsewhere the list above is the word.
+no-skips = if [ "$${CI:-}" = true ] && grep -q '"Action":"skip".*"Test":' $(1); then \
+	echo "Under CI=true no test may skip; see the list above."; exit 1; fi
