@@ -355,7 +355,7 @@ func TestProcessState(t *testing.T) {
 	book := account.NewBook(&accounttest.Data{})
 	n := 0
 	propose := func() string { n++; return fmt.Sprint("i", n) }
-	if book.Incarnation(propose) != "i1" || book.Incarnation(propose) != "i1" {
+	if first, again := book.Incarnation(propose), book.Incarnation(propose); first != "i1" || again != "i1" {
 		t.Error("an incarnation has one name")
 	}
 	want := account.Sender{VM: 7, LeaseMS: 1, Seq: 2, SentMS: 3, Version: account.Version{Epoch: 4, Generation: 5}, Config: 6, BadConfig: 7}

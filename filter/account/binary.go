@@ -40,13 +40,6 @@ func (r *reader) u8() byte {
 	return 0
 }
 
-func (r *reader) u16() uint16 {
-	if v := r.take(2); v != nil {
-		return le.Uint16(v)
-	}
-	return 0
-}
-
 func (r *reader) u32() uint32 {
 	if v := r.take(4); v != nil {
 		return le.Uint32(v)

@@ -56,7 +56,6 @@ func parseValue(dec *json.Decoder) any {
 // oracle reads answers in the plain way, to compare.
 type oracle struct {
 	usage Usage
-	code  string
 	error bool
 }
 
@@ -162,7 +161,7 @@ func whole(v any) (int64, bool) {
 	return int64(n), true
 }
 
-// cuts cuts b into pieces whose lengths follow from pattern.
+// cuts divides b into pieces whose lengths follow from pattern.
 func cuts(b []byte, pattern uint64) [][]byte {
 	var pieces [][]byte
 	for len(b) > 0 {

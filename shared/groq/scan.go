@@ -11,10 +11,7 @@ type field struct {
 }
 
 // meaning is what a field's value means to its reader. Fields of different paths may mean the same.
-type meaning uint8
-
-// container means an object that says nothing by itself.
-const container meaning = 0
+type meaning uint8 // 0: an object that says nothing by itself
 
 // sink takes what a scanner finds, in the order of the bytes. A repeated name is reported each time.
 type sink interface {

@@ -102,7 +102,7 @@ func TestNoLogShowsTheSecret(t *testing.T) {
 	for name, handler := range map[string]slog.Handler{
 		"text": slog.NewTextHandler(&buf, options),
 		"json": slog.NewJSONHandler(&buf, options),
-		"tint": tint.NewHandler(&buf, &tint.Options{Level: slog.LevelDebug}),
+		"tint": tint.NewTextHandler(&buf, &tint.Options{Level: slog.LevelDebug}),
 	} {
 		buf.Reset()
 		l := slog.New(handler).With("with", h.Key)

@@ -166,7 +166,7 @@ func (p *plane) api(o Options) http.Handler {
 	return admin.New(options)
 }
 
-// beside runs a part until it ends; one that fails fails the plane.
+// beside runs a part until it ends; an error of one ends the plane.
 func (p *plane) beside(f func() error) {
 	p.group.Go(func() {
 		if err := f(); err != nil {

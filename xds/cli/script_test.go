@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			Version: "1.2.3", Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 			Run: started("run"), Serve: started("serve"), EnvoyConfig: started("envoy-config"),
 		}
-		os.Exit(program.Execute(context.Background(), os.Args[1:])) //nolint:forbidigo // how testscript takes an exit code
+		os.Exit(program.Execute(context.Background(), os.Args[1:]))
 	}})
 }
 

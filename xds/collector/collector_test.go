@@ -118,7 +118,7 @@ func TestWhoMayNotReport(t *testing.T) {
 }
 
 func TestRefusedBodies(t *testing.T) {
-	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	replace := func(old, by string) string { return strings.Replace(good, old, by, 1) }
 	for name, c := range map[string]struct {
 		body string
 		code int

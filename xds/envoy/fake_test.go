@@ -42,7 +42,7 @@ func fakeEnvoy(dir, admin string) {
 	note("args", strings.Join(os.Args[1:], " "))
 	if exists("fail") {
 		fmt.Fprintln(os.Stderr, "[t][critical][main] error initializing configuration: no such thing")
-		os.Exit(1) //nolint:forbidigo // as Envoy does
+		os.Exit(1)
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
@@ -62,7 +62,7 @@ func fakeEnvoy(dir, admin string) {
 	for range term {
 		note("terminated", "")
 		if !exists("stubborn") {
-			os.Exit(0) //nolint:forbidigo // as Envoy does
+			os.Exit(0)
 		}
 	}
 }

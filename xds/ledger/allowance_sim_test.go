@@ -273,7 +273,7 @@ func TestEnvoysKeepWithinTheLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			first := rand.Uint64()
 			nearly := 0
-			for seed := first; seed < first+500; seed++ {
+			for seed := first; seed < first+250; seed++ {
 				s := newSim(t, seed, prompt)
 				for range 300 {
 					s.step()
@@ -287,7 +287,7 @@ func TestEnvoysKeepWithinTheLimit(t *testing.T) {
 				s.within(seed)
 				s.w.check()
 			}
-			t.Logf("seeds from %d; %d of 500 came near the limit", first, nearly)
+			t.Logf("seeds from %d; %d of 250 came near the limit", first, nearly)
 		})
 	}
 }

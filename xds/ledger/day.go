@@ -57,9 +57,9 @@ func (t *tx) day(w quota.Window) *day {
 func (l *Ledger) Day(w quota.Window) (d Day, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, any := l.sumOf(w)
+	f, known := l.sumOf(w)
 	kept := l.days[w]
-	if !any && kept == nil {
+	if !known && kept == nil {
 		return Day{}, false
 	}
 	d = Day{Window: w, Gate: f.Gate, Credentials: f.Credentials}

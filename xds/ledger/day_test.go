@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -248,18 +249,34 @@ func TestFoldingKeepsTheSums(t *testing.T) {
 	if after.Rotations != 1 || after.Gate.Requests != 60 {
 		t.Errorf("the day has %+v", after)
 	}
-	// An Envoy that was here before, unheard of, with a window that could be counted twice.
-	old := newEnvoy(w.host.Add(-24 * time.Hour))
-	old.spend(today, "1.1", 1)
-	w.jump(at("12:00").Add(24 * time.Hour)) // the clock goes back, to when that was yesterday
-	if _, err := w.Apply(t.Context(), old.peer, old.report(w.Now())); err == nil {
-		t.Error("a folded window was counted in again")
-	}
+	foldedIsClosed(t, w)
 	w.check()
 	w.reopen()
 	if again, _ := w.Day(window(today)); cmp.Diff(before, again) != "" {
 		t.Errorf("after a restart %+v", again)
 	}
+	forgetsInTheEnd(t, w)
+}
+
+// foldedIsClosed reports for a folded window, from Envoys that were not heard of.
+func foldedIsClosed(t *testing.T, w *world) {
+	t.Helper()
+	w.jump(at("12:00").Add(24 * time.Hour)) // the clock goes back, to when that was yesterday
+	for _, started := range []time.Duration{-24 * time.Hour, 0} {
+		e := newEnvoy(w.host.Add(started))
+		e.spend(today, "1.1", 1)
+		if _, err := w.Apply(t.Context(), e.peer, e.report(w.Now())); !errors.Is(err, ErrGone) {
+			t.Errorf("a folded window was counted in again: %v", err)
+		}
+	}
+	old := newEnvoy(w.host.Add(-24 * time.Hour))
+	if _, err := w.Apply(t.Context(), old.peer, old.report(w.Now())); !errors.Is(err, ErrGone) {
+		t.Errorf("an incarnation that may have been folded away: %v", err)
+	}
+}
+
+func forgetsInTheEnd(t *testing.T, w *world) {
+	t.Helper()
 	w.jump(at("12:00").Add(40 * 24 * time.Hour))
 	for range 3 {
 		w.tick()

@@ -17,8 +17,15 @@ func TestInvalidKey(t *testing.T) {
 	w.said()
 	e.found = []protocol.Finding{{Credential: "1.1", Org: "key-1", Kind: protocol.Invalid, Code: "invalid_api_key", RemainingMS: 3_600_000, AgeMS: 2000}}
 	w.send(e)
-	e.found[0].RemainingMS -= 700 // the same, seen a little later
-	w.send(e)
+	before, _ := w.memory.Commits()
+	for _, ms := range []int64{-700, 1200} { // the same, seen a little sooner or later
+		e.found[0].RemainingMS += ms
+		w.send(e)
+	}
+	if after, _ := w.memory.Commits(); after != before {
+		t.Error("a finding that is known is written again")
+	}
+	e.found[0].RemainingMS = 3_600_000
 	if diff := cmp.Diff([]string{"ERROR Groq Key 1 refused by Groq (invalid_api_key)"}, w.said()); diff != "" {
 		t.Error(diff)
 	}

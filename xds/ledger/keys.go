@@ -172,7 +172,10 @@ func (l *Ledger) arrange(configs []KeyConfig) {
 			r = &ring{}
 			l.rings[c.ID] = r
 		}
-		keys[i] = &key{KeyConfig: c, cred: l.credentials[c.ID], inForce: protocol.Credential(c.ID, l.credentials[c.ID].Revision), accounts: map[quota.Window]*account{}, ring: r}
+		keys[i] = &key{
+			KeyConfig: c, cred: l.credentials[c.ID], inForce: protocol.Credential(c.ID, l.credentials[c.ID].Revision),
+			accounts: map[quota.Window]*account{}, ring: r,
+		}
 		byID[c.ID] = keys[i]
 	}
 	l.keys, l.byID = keys, byID

@@ -135,6 +135,47 @@ func TestSecondEnvoyGetsItsShare(t *testing.T) {
 	w.check()
 }
 
+// Who was taken for dead and is not has lost what others got meanwhile.
+func TestRevivedEnvoyStartsWithWhatItSpent(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	a, b := w.newEnvoy(), w.newEnvoy()
+	a.spend(today, "1.1", 1000)
+	w.send(a)
+	w.send(a)
+	w.wait(4 * time.Second)
+	w.tick()
+	w.send(b)
+	w.send(b)
+	if held := w.held("1"); held != 13400 {
+		t.Fatalf("the living hold %d", held)
+	}
+	a.spend(today, "1.1", 200)
+	if x := w.send(a).Allowances[0]; x.Tokens != 1200 || !x.More {
+		t.Errorf("it may spend %+v", x)
+	}
+	if held := w.held("1"); held != 13400 {
+		t.Errorf("now they hold %d", held)
+	}
+	w.check()
+}
+
+// Where less remains than a request needs, no later answer helps.
+func TestNoMoreBelowTheNeed(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	a, b := w.newEnvoy(), w.newEnvoy()
+	for _, c := range []struct {
+		spend int64
+		more  bool
+	}{{14000, true}, {301, false}} {
+		a.spend(today, "1.1", c.spend)
+		w.send(a)
+		w.send(b)
+		if x := w.send(a).Allowances[0]; x.More != c.more {
+			t.Errorf("after %d: %+v", c.spend, x)
+		}
+	}
+}
+
 // Of requests there may be a limit too, and of tokens none.
 func TestLimitOfRequests(t *testing.T) {
 	w := newWorld(t, []KeyConfig{{ID: "1", Org: "o", LimitRequests: 100, Thresholds: []int{75}}, {ID: "2", Org: "p", Rank: 1}})

@@ -160,79 +160,97 @@ func TestAssignmentChangesWithItsContentOnly(t *testing.T) {
 // The store fails at random, before a commit or after it, and the process dies at random. What was acknowledged is
 // there, and in the end everything is.
 func TestAnyFailureOfTheStore(t *testing.T) {
-	broken := errors.New("broken")
 	for seed := range uint64(80) {
-		r := rand.New(rand.NewPCG(seed, 7))
-		w := newWorld(t, threeKeys())
-		var before, after bool
-		w.store.Before = func([]store.Record) error {
-			if before = r.IntN(5) == 0; before {
-				return broken
-			}
-			return nil
-		}
-		w.store.After = func([]store.Record) error {
-			if after = r.IntN(6) == 0; after {
-				return broken
-			}
-			return nil
-		}
-		envoys := []*envoy{w.newEnvoy(), w.newEnvoy(), w.newEnvoy()}
-		acknowledged := map[string]int64{}
+		f := failing{T: t, world: newWorld(t, threeKeys()), r: rand.New(rand.NewPCG(seed, 7)), acknowledged: map[string]int64{}}
+		f.envoys = []*envoy{f.newEnvoy(), f.newEnvoy(), f.newEnvoy()}
+		f.breakStore()
 		for range 60 {
-			e := envoys[r.IntN(len(envoys))]
-			key := fmt.Sprint(1+r.IntN(3), ".1")
-			e.spend(today, key, int64(r.IntN(800)))
-			if r.IntN(3) == 0 {
-				e.note(w.Now(), rotated("1.1", "2.1", "exhausted"))
-			}
-			a, err := w.Apply(t.Context(), e.peer, e.report(w.Now()))
-			if err == nil {
-				e.take(a)
-				for _, u := range e.window(today).Credentials {
-					acknowledged[e.id+u.Credential] = u.Models[0].Total
-				}
-			}
-			switch r.IntN(12) {
-			case 0:
-				_ = w.Tick(t.Context())
-			case 1:
-				_ = w.ConnClosed(t.Context(), e.peer.ConnID)
-			case 2:
-				_ = w.SetKeys(t.Context(), threeKeys())
-			case 3: // killed
-				b, f := w.store.Before, w.store.After
-				w.store.Before, w.store.After = nil, nil
-				w.reopen()
-				w.store.Before, w.store.After = b, f
-				atLeast(t, w, acknowledged)
-			}
-			if len(w.unsure) == 0 {
-				w.check()
+			f.step()
+			if len(f.unsure) == 0 {
+				f.check()
 			}
 		}
-		w.store.Before, w.store.After = nil, nil
-		for _, e := range envoys {
-			w.send(e)
-		}
+		f.mendStore()
 		var want int64
-		for _, e := range envoys {
+		for _, e := range f.envoys {
+			f.send(e)
 			for _, u := range e.window(today).Credentials {
 				want += u.Models[0].Total
 			}
 		}
-		if got := w.View().Pool.Used; got != want {
+		if got := f.View().Pool.Used; got != want {
 			t.Fatalf("seed %d: used %d, want %d", seed, got, want)
 		}
-		view := w.View()
-		w.check()
-		w.reopen()
-		if diff := cmp.Diff(view.Keys, w.View().Keys, cmp.FilterPath(func(p cmp.Path) bool {
-			name := p.Last().String()
-			return name == ".Score" || name == ".Health" || name == ".MedianMS" // are of this process
-		}, cmp.Ignore())); diff != "" {
+		view := f.View()
+		f.check()
+		f.reopen()
+		if diff := cmp.Diff(view.Keys, f.View().Keys, cmp.FilterPath(ofThisProcess, cmp.Ignore())); diff != "" {
 			t.Fatalf("seed %d: after a restart:\n%s", seed, diff)
 		}
+	}
+}
+
+// ofThisProcess says that a field of a view is not kept.
+func ofThisProcess(p cmp.Path) bool {
+	name := p.Last().String()
+	return name == ".Score" || name == ".Health" || name == ".MedianMS"
+}
+
+// failing is a ledger over a store that fails now and then.
+type failing struct {
+	*testing.T
+	*world
+	r            *rand.Rand
+	envoys       []*envoy
+	acknowledged map[string]int64
+}
+
+func (f *failing) Helper()                   { f.T.Helper() }
+func (f *failing) Fatal(a ...any)            { f.T.Helper(); f.T.Fatal(a...) }
+func (f *failing) Fatalf(s string, a ...any) { f.T.Helper(); f.T.Fatalf(s, a...) }
+func (f *failing) Errorf(s string, a ...any) { f.T.Helper(); f.T.Errorf(s, a...) }
+
+func (f *failing) breakStore() {
+	broken := errors.New("broken")
+	now := func(one int) func([]store.Record) error {
+		return func([]store.Record) error {
+			if f.r.IntN(one) == 0 {
+				return broken
+			}
+			return nil
+		}
+	}
+	f.store.Before, f.store.After = now(5), now(6)
+}
+
+func (f *failing) mendStore() { f.store.Before, f.store.After = nil, nil }
+
+// step is a report, and now and then something else that changes the account.
+func (f *failing) step() {
+	ctx := context.Background()
+	e := f.envoys[f.r.IntN(len(f.envoys))]
+	e.spend(today, fmt.Sprint(1+f.r.IntN(3), ".1"), int64(f.r.IntN(800)))
+	if f.r.IntN(3) == 0 {
+		e.note(f.Now(), rotated("1.1", "2.1", "exhausted"))
+	}
+	if a, err := f.Apply(ctx, e.peer, e.report(f.Now())); err == nil {
+		e.take(a)
+		for _, u := range e.window(today).Credentials {
+			f.acknowledged[e.id+u.Credential] = u.Models[0].Total
+		}
+	}
+	switch f.r.IntN(12) { // their errors are the store's
+	case 0:
+		_ = f.Tick(ctx)
+	case 1:
+		_ = f.ConnClosed(ctx, e.peer.ConnID)
+	case 2:
+		_ = f.SetKeys(ctx, threeKeys())
+	case 3: // killed
+		f.mendStore()
+		f.reopen()
+		f.breakStore()
+		atLeast(f.T, f.world, f.acknowledged)
 	}
 }
 

@@ -18,8 +18,6 @@ type value struct {
 	cas uint32
 }
 
-const absent = 0xFFFFFFFF
-
 // Get implements account.Data.
 func (d *Data) Get(name string) ([]byte, uint32, bool) {
 	d.mu.Lock()

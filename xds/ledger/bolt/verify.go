@@ -9,7 +9,7 @@ import (
 	"io"
 )
 
-// The layout of a bbolt file, version 2, in the byte order of the machine that wrote it.
+// The layout of a bbolt file, version 2, in the byte order of the host that wrote it.
 const (
 	magic   = 0xED0CDAED
 	version = 2

@@ -27,7 +27,7 @@ type Store interface {
 	Load(f func(Record) error) error
 
 	// Commit makes all writes, or none of them. A nil Value deletes the record, if there is one. When Commit returns
-	// nil the writes outlive a crash of the machine. When it returns an error they may or may not have been made, all
+	// nil the writes outlive a power cut. When it returns an error they may or may not have been made, all
 	// or none; the same writes can be committed again. A record is written at most once in one Commit.
 	Commit(writes []Record) error
 
