@@ -26,9 +26,8 @@ const (
 type attempt struct {
 	types.DefaultHttpContext
 
-	vm   *vm
-	id   uint32
-	root uint32
+	vm *vm
+	id uint32
 
 	a      *assigned
 	key    *protocol.Key // picked; nil: none
@@ -244,7 +243,7 @@ func (v *vm) releaseHeld(root uint32) {
 	}
 	now := hostMS()
 	for id, t := range v.held {
-		if waited := now - t.heldMS; t.root != root || waited >= 0 && waited < maxHeldMS {
+		if waited := now - t.heldMS; waited >= 0 && waited < maxHeldMS {
 			continue
 		}
 		if proxywasm.SetEffectiveContext(id) != nil { // the stream is gone

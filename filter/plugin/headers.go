@@ -76,9 +76,9 @@ func stripsFromRequest(name string) bool {
 }
 
 // stripsFromAnswer says what must not reach the client: cookies of Groq's edge, which would tie clients together, what
-// names the operator's account, and the credential, should an upstream echo it.
+// names the operator's account, the credential, should an upstream echo it, and what was meant for Envoy.
 func stripsFromAnswer(name string) bool {
-	return name == "set-cookie" || name == "authorization" || namesAccount(name)
+	return name == "set-cookie" || name == "authorization" || name == rotateHeader || namesAccount(name)
 }
 
 func namesAccount(name string) bool {

@@ -128,6 +128,7 @@ func (r *root) configure() {
 		return
 	}
 	*current = a
+	r.vm.early = true // a credential that is new here waits for its allowance
 }
 
 // parse reads a plugin configuration; nil without an error where it holds no assignment.
@@ -165,7 +166,7 @@ func (r *root) OnPluginDone() bool {
 // NewHttpContext implements types.PluginContext.
 func (r *root) NewHttpContext(id uint32) types.HttpContext {
 	if r.role == protocol.AttemptResource {
-		return &attempt{vm: r.vm, id: id, root: r.id}
+		return &attempt{vm: r.vm, id: id}
 	}
 	return &gate{vm: r.vm, id: id, root: r.id}
 }
