@@ -8,9 +8,14 @@ import (
 	"keywheel/xds/config"
 )
 
-// TestEnvExample: every line of .env.example is a setting that exists, with a value that is taken.
-func TestEnvExample(t *testing.T) {
-	example := string(read(t, ".env.example"))
+// TestEnvExamples: every line of them is a setting that exists, with a value that is taken.
+func TestEnvExamples(t *testing.T) {
+	for _, name := range []string{".env.example", "examples/three-keys/keys.env"} {
+		t.Run(name, func(t *testing.T) { testEnvExample(t, string(read(t, name))) })
+	}
+}
+
+func testEnvExample(t *testing.T, example string) {
 	all := regexp.MustCompile(`(?m)^#([A-Z])`).ReplaceAllString(example, "$1") // nothing left out
 	n := 0
 	filled := regexp.MustCompile(`(?m)^([A-Z0-9_]+)=$`).ReplaceAllStringFunc(all, func(line string) string {

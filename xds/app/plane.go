@@ -237,6 +237,9 @@ func (p *plane) banner(o Options, envoy string) {
 	}
 	_, _ = fmt.Fprintf(o.Stdout, "Keywheel %s\n  Envoy      %s\n  Admin      %s\n  Store      %s\n  Keys       %s\n",
 		o.Version, envoy, link, o.Config.StorePath, keysLine(o.Config))
+	if o.Demo {
+		_, _ = fmt.Fprintln(o.Stdout, "  Demo       answers come from a simulated Groq and the store is gone afterwards; set GROQ_API_KEY_1 for the real one")
+	}
 }
 
 func keysLine(c *config.Config) string {
