@@ -69,7 +69,7 @@ test-unit: build/keywheel.wasm ## Run the unit tests
 
 .PHONY: test-e2e
 test-e2e: build python ## Run the end-to-end tests: the built product with a real Envoy
-	@KEYWHEEL_BIN=build/keywheel KEYWHEEL_WASM=build/keywheel.wasm \
+	@KEYWHEEL_BIN=$(CURDIR)/build/keywheel KEYWHEEL_WASM=$(CURDIR)/build/keywheel.wasm \
 	$(GOTESTSUM) --format standard-verbose --jsonfile build/e2e.json -- -timeout $(E2ETIMEOUT) $(E2E)
 	@$(call no-skips,build/e2e.json)
 

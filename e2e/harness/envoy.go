@@ -1,0 +1,191 @@
+package harness
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"keywheel/xds/envoy"
+)
+
+// EnvoyBinary is the Envoy to test with. Without one the test is skipped, unless CI=true or REQUIRE_ENVOY=1: then it fails.
+func EnvoyBinary(t testing.TB) string {
+	t.Helper()
+	path, err := findEnvoy(t)
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv("CI") == "true" || os.Getenv("REQUIRE_ENVOY") == "1":
+		t.Fatalf("no Envoy to test with: %v", err)
+	default:
+		t.Skipf("no Envoy to test with: %v", err)
+	}
+	return ""
+}
+
+var found struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// findEnvoy looks once, where `keywheel run` looks too. That may download the pinned Envoy.
+func findEnvoy(t testing.TB) (string, error) {
+	found.once.Do(func() {
+		found.path, _, found.err = envoy.Find(t.Context(), envoy.Options{Progress: progress{t}})
+	})
+	return found.path, found.err
+}
+
+type progress struct{ t testing.TB }
+
+func (p progress) Write(b []byte) (int, error) {
+	p.t.Logf("%s", b)
+	return len(b), nil
+}
+
+// Envoy is one Envoy that the test itself starts. Its bootstrap stays the same however often it is stopped and started.
+type Envoy struct {
+	*Process // the newest; nil before Start
+
+	Bootstrap   Bootstrap
+	Admin       string // host:port
+	Concurrency int    // worker threads
+	LogLevel    string // empty: warning
+	dir         string
+}
+
+// NewEnvoy prepares an Envoy. Nothing runs yet.
+func NewEnvoy(t testing.TB, b Bootstrap) *Envoy {
+	t.Helper()
+	admin, err := b.adminAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Envoy{Bootstrap: b, Admin: admin, Concurrency: 2, dir: tempDir(t)}
+}
+
+// EnvoyConfig is the bootstrap that `keywheel envoy-config` prints for the same settings.
+func (k *Keywheel) EnvoyConfig(t testing.TB) Bootstrap {
+	t.Helper()
+	stdout, stderr, exit := k.Output(t, "envoy-config")
+	if exit != 0 {
+		t.Fatalf("keywheel envoy-config: exit code %d\n%s", exit, stderr)
+	}
+	tree := map[string]any{}
+	if err := yaml.Unmarshal([]byte(stdout), &tree); err != nil {
+		t.Fatalf("keywheel envoy-config: %v in\n%s", err, stdout)
+	}
+	return Bootstrap(withProtoNames(tree).(map[string]any))
+}
+
+// Start runs Envoy and returns once it serves. Whether it has its keys is another question: WaitAssigned.
+func (e *Envoy) Start(t testing.TB) {
+	t.Helper()
+	path := filepath.Join(e.dir, "envoy.json")
+	config, err := json.Marshal(e.Bootstrap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	level := e.LogLevel
+	if level == "" {
+		level = "warning"
+	}
+	e.Process = start(t, command{
+		name: "envoy", path: EnvoyBinary(t), dir: e.dir, env: []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + e.dir},
+		args: []string{"-c", path, "--use-dynamic-base-id", "--concurrency", strconv.Itoa(e.Concurrency), "--log-level", level},
+	})
+	Eventually(t, "envoy serves", func() error {
+		if err := e.alive(); err != nil {
+			t.Fatal(err)
+		}
+		return expectOK(t.Context(), "http://"+e.Admin+"/ready")
+	})
+}
+
+// AdminGet reads a page of Envoy's admin interface: "/stats", "/config_dump", "/clusters".
+func (e *Envoy) AdminGet(t testing.TB, path string) string {
+	t.Helper()
+	return adminGet(t, e.Admin, path)
+}
+
+func adminGet(t testing.TB, addr, path string) string {
+	t.Helper()
+	status, body, err := get(t.Context(), "http://"+addr+path, nil)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("envoy's %s: %d, %v", path, status, err)
+	}
+	return string(body)
+}
+
+// Stats are Envoy's counters and gauges whose name matches, by name.
+func (e *Envoy) Stats(t testing.TB, match string) map[string]int64 {
+	t.Helper()
+	stats, err := readStats(t, e.Admin, match)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stats
+}
+
+func readStats(t testing.TB, addr, match string) (map[string]int64, error) {
+	status, body, err := get(t.Context(), "http://"+addr+"/stats", nil)
+	if err != nil || status != http.StatusOK {
+		return nil, fmt.Errorf("envoy's stats: %d, %w", status, errors.Join(err))
+	}
+	wanted, err := regexp.Compile(match)
+	if err != nil {
+		return nil, err
+	}
+	stats := map[string]int64{}
+	for line := range strings.Lines(string(body)) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		n, err := strconv.ParseInt(value, 10, 64)
+		if ok && err == nil && wanted.MatchString(name) {
+			stats[name] = n
+		}
+	}
+	return stats, nil
+}
+
+// WaitAssigned returns once both roles of the filter have a configuration that came by xDS.
+func (e *Envoy) WaitAssigned(t testing.TB) {
+	t.Helper()
+	waitAssigned(t, e.Process, e.Admin)
+}
+
+func waitAssigned(t testing.TB, p *Process, admin string) {
+	t.Helper()
+	Eventually(t, "both roles have their assignment", func() error {
+		if err := p.alive(); err != nil {
+			t.Fatal(err)
+		}
+		stats, err := readStats(t, admin, `extension_config_discovery\..*keywheel\.(gate|attempt)\.config_reload$`)
+		if err != nil {
+			return err
+		}
+		have := 0
+		for _, n := range stats {
+			if n > 0 {
+				have++
+			}
+		}
+		if have < 2 {
+			return fmt.Errorf("config_reload is %v", stats)
+		}
+		return nil
+	})
+}

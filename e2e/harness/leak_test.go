@@ -1,0 +1,48 @@
+package harness
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// A secret is found in every writing, whatever stands beside it.
+func TestLeaksFindsEveryWriting(t *testing.T) {
+	secret := "gsk_CANARY/with+signs=and%more"
+	for name, data := range map[string]string{
+		"plain":   "x" + secret + "y",
+		"hex":     hex.EncodeToString([]byte("a" + secret + "b")),
+		"HEX":     strings.ToUpper(hex.EncodeToString([]byte(secret))),
+		"query":   "https://x/?key=" + url.QueryEscape(secret),
+		"percent": "%67%73%6B%5F%43%41%4E%41%52%59%2F%77%69%74%68%2B%73%69%67%6E%73%3D%61%6E%64%25%6D%6F%72%65",
+	} {
+		if len(Leaks(secret, data)) == 0 {
+			t.Errorf("%s: not found", name)
+		}
+	}
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding} {
+		for before := range 7 {
+			for after := range 4 {
+				data := encoding.EncodeToString([]byte(strings.Repeat("<", before) + secret + strings.Repeat(">", after)))
+				if len(Leaks(secret, data)) == 0 {
+					t.Errorf("base64 with %d bytes before and %d after: not found", before, after)
+				}
+			}
+		}
+	}
+	if found := Leaks(secret, "gsk_CANARY alone, and "+base64.StdEncoding.EncodeToString([]byte("something else"))); len(found) != 0 {
+		t.Errorf("found %v where there is none", found)
+	}
+}
+
+// Secrets made for tests are different from each other, and look like Groq's.
+func TestKeysHaveTheirOwnSecrets(t *testing.T) {
+	keys := Keys(3, 600)
+	for i, k := range keys {
+		if !strings.HasPrefix(k.Secret, "gsk_") || len(k.Secret) < 44 || k.Secret == keys[(i+1)%3].Secret {
+			t.Errorf("key %s: a secret of %d bytes", k.ID, len(k.Secret))
+		}
+	}
+}
