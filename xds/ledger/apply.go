@@ -54,6 +54,7 @@ func (l *Ledger) Apply(ctx context.Context, peer Peer, r *protocol.Report) (*pro
 	if err != nil {
 		return nil, err
 	}
+	answer.NowMS = l.now().UnixMilli() // not that of before the commit: filters set their clocks by it
 	return answer, nil
 }
 
@@ -79,6 +80,9 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	if len(windows) == 0 && len(r.Windows) > 0 {
 		l.stats.Refused++
 		return nil, ErrGone
+	}
+	if l.window != t.window {
+		t.newDay() // before its first usage is told
 	}
 	t.restored(r)
 	if inc == nil {

@@ -93,7 +93,7 @@ type Ledger struct {
 	models     map[quota.Window]map[string]struct{}
 	assignment protocol.Assignment
 	stats      Stats
-	quarter    quarter
+	quarter    int64        // of an hour, in which Tick was last called; 0: never
 	window     quota.Window // when Tick last looked
 	windowAt   time.Time    // since when, by the monotonic clock
 }

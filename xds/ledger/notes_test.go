@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -76,10 +77,10 @@ func TestLateThresholdIsKeptButNotSaid(t *testing.T) {
 	w.said()
 	e.spend(today, "1.1", 11000)
 	w.send(e)
-	if said := w.said(); len(said) != 0 {
-		t.Errorf("said %q", said)
+	if said := w.said(); len(said) != 1 || !strings.Contains(said[0], "New day") {
+		t.Errorf("said %q, want only the new day", said)
 	}
-	if ev := w.Events(0, 0); len(ev) != 1 || !ev[0].Late || ev[0].Window != today {
+	if ev := w.Events(0, 0); len(ev) != 2 || ev[0].Kind != EventReset || !ev[1].Late || ev[1].Window != today {
 		t.Errorf("events %+v", ev)
 	}
 }

@@ -5,17 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
-
-	"keywheel/shared/quota"
 )
-
-// quarter is the last quarter of an hour that was told of.
-type quarter struct {
-	index int64 // Unix quarters of an hour; 0: none yet
-	key   string
-	spent int64
-	day   quota.Window
-}
 
 // settled is how long a day must have been today's, by the host's clock, before older ones are folded: a clock that
 // jumps ahead for a moment does no harm.
@@ -52,20 +42,17 @@ func (t *tx) newDay() {
 	t.log(slog.LevelInfo, fmt.Sprintf("New day %s (UTC): all keys at 0", name))
 }
 
-// tellQuarter says on each quarter of an hour what the key in use has spent, if that is more than was said before.
+// tellQuarter says on each quarter of an hour what the key in use has spent.
 func (t *tx) tellQuarter() {
 	l := t.l
-	index := t.now.Unix() / 900
-	last := l.quarter
-	if index == last.index {
+	quarter := t.now.Unix() / 900
+	if quarter == l.quarter {
 		return
 	}
-	next := quarter{index: index, key: last.key, spent: last.spent, day: last.day}
-	if k := l.keyInUse(t.now); k != nil && index > last.index && last.index != 0 {
-		if m := &k.account(t.window).tokens; m.spent > 0 && (k.ID != last.key || m.spent != last.spent || t.window != last.day) {
+	if k := l.keyInUse(t.now); k != nil && quarter > l.quarter && l.quarter != 0 {
+		if m := &k.account(t.window).tokens; m.spent > 0 {
 			t.log(slog.LevelInfo, quarterLine(k, m))
-			next.key, next.spent, next.day = k.ID, m.spent, t.window
 		}
 	}
-	t.after = append(t.after, func() { l.quarter = next })
+	t.after = append(t.after, func() { l.quarter = quarter })
 }

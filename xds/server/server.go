@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -65,6 +66,8 @@ type Server struct {
 	http *http.Server
 	grpc *grpc.Server
 	end  context.CancelFunc // ends all streams
+
+	stopping atomic.Bool // connections are closed from this side: that says nothing of who was behind them
 }
 
 // New returns a Server that does not listen yet.
@@ -110,6 +113,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Shutdown ends all streams, lets reports that are being taken end, and closes the listener. When ctx ends, it cuts
 // what is left and returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
 	s.end()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
@@ -132,6 +136,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) connClosed(id uint64) {
+	if s.stopping.Load() {
+		return
+	}
 	if err := s.Observer.ConnClosed(context.Background(), id); err != nil {
 		s.Logger.Error("A closed connection could not be recorded", "error", err)
 	}
