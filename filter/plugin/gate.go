@@ -247,7 +247,8 @@ func (g *gate) OnHttpStreamDone() {
 	if !g.ended || !g.keyed {
 		details = property("response", "code_details")
 	}
-	c := account.Call{TimeMS: max(0, hostMS()-g.startMS)}
+	g.vm.settledMS = hostMS()
+	c := account.Call{TimeMS: max(0, g.vm.settledMS-g.startMS)}
 	if g.admitted {
 		g.settle(&c, at, details)
 	}

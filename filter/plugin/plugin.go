@@ -49,6 +49,7 @@ type vm struct {
 	standing   account.Standing
 	standingMS int64 // host's time at which it was read
 	beatMS     int64 // host's time of the last sign of life
+	settledMS  int64 // host's time of the last call that ended here
 	early      bool  // report before the interval is over: an allowance runs low, or something is learned
 	urgent     bool  // report at once: an allowance is nearly spent
 }

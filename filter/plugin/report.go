@@ -19,7 +19,7 @@ const (
 )
 
 // report sends a usage report if one is due: every interval by whoever holds the lease, any context's; sooner when an
-// allowance runs low or last is set. A report that is lost is made good by the next: counts are cumulative.
+// allowance runs low, or with last if something may be unsaid. A report that is lost is made good by the next: counts are cumulative.
 func (v *vm) report(root uint32, last bool) {
 	a := v.newest()
 	if a == nil {
@@ -31,7 +31,8 @@ func (v *vm) report(root uint32, last bool) {
 		mine := s.VM == v.id || host >= s.LeaseMS || s.LeaseMS-host > 2*leaseIntervals*interval // the clock went back
 		switch {
 		case since < 0: // the clock went back
-		case v.early && since >= earlyMS, (last || v.urgent) && since >= urgentMS:
+		case v.early && since >= earlyMS, v.urgent && since >= urgentMS:
+		case last && (since >= urgentMS || v.settledMS >= s.SentMS):
 		case s.Version.Generation == 0 && since >= namelessMS:
 		case mine && since >= interval:
 		default:
