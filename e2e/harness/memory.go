@@ -2,40 +2,55 @@ package harness
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 )
 
-// Memory is what a process holds in main memory, in bytes.
+// Memory is what an Envoy holds, in bytes.
 type Memory struct {
-	Now  int64
-	Peak int64 // since ResetPeak
+	Process int64 // in main memory, all in all
+	Wasm    int64 // linear memory of all its Wasm VMs; it never shrinks
 }
 
-// MemoryOf reads a process's memory, as the kernel shows it.
+// MemoryOf reads an Envoy's memory, as the kernel shows it.
 func MemoryOf(t testing.TB, pid int) Memory {
 	t.Helper()
-	status := procFile(t, pid, "status")
-	read := func(field string) int64 {
-		found := regexp.MustCompile(`(?m)^` + field + `:\s+(\d+) kB$`).FindStringSubmatch(status)
-		if found == nil {
-			t.Fatalf("process %d shows no %s", pid, field)
-		}
-		kib, err := strconv.ParseInt(found[1], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return kib << 10
+	found := regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`).FindStringSubmatch(procFile(t, pid, "status"))
+	if found == nil {
+		t.Fatalf("process %d shows no VmRSS", pid)
 	}
-	return Memory{Now: read("VmRSS"), Peak: read("VmHWM")}
-}
-
-// ResetPeak makes Memory.Peak begin anew.
-func ResetPeak(t testing.TB, pid int) {
-	t.Helper()
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
+	kib, err := strconv.ParseInt(found[1], 10, 64)
+	if err != nil {
 		t.Fatal(err)
 	}
+	m := Memory{Process: kib << 10, Wasm: linearMemory(procFile(t, pid, "maps"))}
+	if m.Wasm == 0 {
+		t.Fatalf("process %d has no Wasm VM, or one whose memory is not seen:\n%s", pid, procFile(t, pid, "maps"))
+	}
+	return m
+}
+
+// linearMemory finds Wasm VMs' memory in a process's mappings: V8 reserves the whole 4 GiB that a module could address,
+// and more, behind what is in use.
+func linearMemory(maps string) int64 {
+	var sum int64
+	var usedEnd, used uint64 // of the newest mapping that can be written
+	for line := range strings.Lines(maps) {
+		var start, end uint64
+		var mode string
+		if n, err := fmt.Sscanf(line, "%x-%x %s", &start, &end, &mode); n != 3 || err != nil {
+			continue
+		}
+		switch mode {
+		case "rw-p":
+			usedEnd, used = end, end-start
+		case "---p":
+			if start == usedEnd && end-start > 4<<30 {
+				sum += int64(used)
+			}
+		}
+	}
+	return sum
 }

@@ -1,0 +1,136 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+
+	"keywheel/e2e/fakegroq"
+	"keywheel/e2e/harness"
+)
+
+// loaded is a stack whose key 1 has a limit and whose key 2 has none, with answers that stay within what is reserved.
+func loaded(t *testing.T, limit int64) *harness.Stack {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return harness.Start(t, harness.Options{
+		Keys:     []harness.Key{{ID: "1", LimitTokens: limit}, {ID: "2"}},
+		Groq:     fakegroq.Options{TokensFor: harness.SpreadTokens(seed, 20, reserved), Remember: -1},
+		Settings: map[string]string{"KEYWHEEL_REQUIRED_TOKENS": strconv.Itoa(reserved)},
+	})
+}
+
+// Envoy is killed when 70 % and when 95 % of key 1's limit are spent, and started again, while clients go on calling.
+// What a dead Envoy had not reported is lost to the ledger, and to nobody else: key 1 serves at most its limit and
+// that. Everything else the ledger has exactly.
+func TestEnvoyKilledUnderLoad(t *testing.T) {
+	const limit = 600_000
+	s := loaded(t, limit)
+	load := harness.StartLoad(t, s.H1, racers, harness.Call{}, func(_ int, a harness.Answer, err error) bool {
+		if err == nil && a.Err == nil && a.Status != 200 && a.ErrorCode() != "no_assignment" {
+			t.Errorf("a client got %s", a)
+		}
+		return true // calls that broke off and connections that were refused are what a kill is
+	})
+	var lost map[string]int64
+	for _, percent := range []int64{70, 95} {
+		waitTold(t, s, limit*percent/100)
+		s.Envoy.Kill(t)
+		lost = unreported(t, s)
+		t.Logf("killed at %d %%: in all %d tokens of key 1, and %d of key 2, were served and not reported", percent, lost["1"], lost["2"])
+		s.Envoy.Start(t)
+	}
+	s.Keywheel.WaitKey(t, "1", "is spent", func(k harness.KeyState) error {
+		if k.UsedTokens+reserved <= limit {
+			return fmt.Errorf("%d of %d tokens are used", k.UsedTokens, limit)
+		}
+		return nil
+	})
+	load.Stop()
+	if err := s.Groq.WaitIdle(harness.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	served := harness.Oracle(s.Groq, s.Keys)
+	t.Logf("key 1 served %d tokens: %d more than its limit, of which %d were unreported at the kills", served["1"], served["1"]-limit, lost["1"])
+	if served["1"] > limit+lost["1"] {
+		t.Errorf("key 1 served %d tokens, more than its limit of %d and the %d that were unreported", served["1"], limit, lost["1"])
+	}
+	s.Keywheel.WaitLedger(t, map[string]int64{"1": served["1"] - lost["1"], "2": served["2"] - lost["2"]})
+}
+
+// waitTold returns once the simulated Groq has told so many tokens of key 1.
+func waitTold(t *testing.T, s *harness.Stack, tokens int64) {
+	t.Helper()
+	err := s.Groq.WaitFor(harness.Context(t), func(truth fakegroq.Truth) bool {
+		return truth.Accounts[s.Keys[0].Secret].Tokens.Total() >= tokens
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unreported is what the simulated Groq has told and the ledger does not have, by key, once no Envoy is there any more.
+func unreported(t *testing.T, s *harness.Stack) map[string]int64 {
+	t.Helper()
+	harness.Eventually(t, "the dead Envoy is gone", func() error {
+		for _, p := range s.Keywheel.Proxies(t) {
+			if p.Connected {
+				return fmt.Errorf("%s is still there", p.Incarnation)
+			}
+		}
+		return nil
+	})
+	if err := s.Groq.WaitIdle(harness.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	missing := harness.Oracle(s.Groq, s.Keys)
+	for id, k := range s.Keywheel.Keys(t) {
+		missing[id] -= k.UsedTokens
+		if missing[id] < 0 {
+			t.Errorf("key %s: the ledger has %d tokens more than were served", id, -missing[id])
+		}
+	}
+	return missing
+}
+
+// Two Envoys whose configuration gives them the same node id share key 1: together they serve no more than its limit,
+// and nearly all of it.
+func TestTwoEnvoysOfOneNode(t *testing.T) {
+	const limit = 200_000
+	s := loaded(t, limit)
+	_, second := s.SecondEnvoy(t)
+	var loads []*harness.Load
+	for _, c := range []*harness.Client{s.H1, second} {
+		loads = append(loads, harness.StartLoad(t, c, racers/2, harness.Call{}, func(_ int, a harness.Answer, err error) bool {
+			if err != nil || a.Err != nil || a.Status != 200 {
+				t.Errorf("a client got %v, %s", err, a)
+			}
+			return true
+		}))
+	}
+	// Beyond the limit both go on with key 2. What one gives up another gets, so that little is left.
+	s.Keywheel.WaitKey(t, "2", "serves", func(k harness.KeyState) error {
+		if k.UsedTokens < limit/4 {
+			return fmt.Errorf("%d tokens are used", k.UsedTokens)
+		}
+		return nil
+	})
+	for _, load := range loads {
+		load.Stop()
+	}
+	s.AssertOracle(t)
+	served := harness.Oracle(s.Groq, s.Keys)["1"]
+	t.Logf("two Envoys served %d tokens of key 1 (%.2f %% of its limit)", served, 100*float64(served)/limit)
+	if served > limit || served < limit*95/100 {
+		t.Errorf("two Envoys served %d tokens of key 1, whose limit is %d", served, limit)
+	}
+	nodes := map[string]int{}
+	for _, p := range s.Keywheel.Proxies(t) {
+		nodes[p.Node]++
+	}
+	if len(nodes) != 1 || len(s.Keywheel.Proxies(t)) != 2 {
+		t.Errorf("want two Envoys of one node, got %+v", s.Keywheel.Proxies(t))
+	}
+}
