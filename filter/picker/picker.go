@@ -2,6 +2,7 @@
 package picker
 
 import (
+	"encoding/binary"
 	"hash/fnv"
 	"math"
 
@@ -35,11 +36,12 @@ type Instant struct {
 
 // Choice is a key, or why there is none.
 type Choice struct {
-	Key     *protocol.Key // nil: none, see Refusal
-	Reserve int64         // tokens held; less than the need where no key had as much
-	Room    account.Room  // before the reservation
-	Leave   account.Leave // why the key in use was passed over; the zero value: it was not, or not for good
-	Again   bool          // the key was tried before: no other can serve
+	Key     *protocol.Key         // nil: none, see Refusal
+	Reserve int64                 // tokens held; less than the need where no key had as much
+	Room    account.Room          // before the reservation
+	InUse   protocol.CredentialID // before this choice; empty: none yet
+	Leave   account.Leave         // why the key in use was passed over; the zero value: it was not, or not for good
+	Again   bool                  // the key was tried before: no other can serve
 	Refusal *Refusal
 }
 
@@ -62,15 +64,14 @@ func New(a *protocol.Assignment) *Picker {
 
 // Peek is Pick without the reservation: whether a key could serve now.
 func (p *Picker) Peek(b *account.Book, r Request, at Instant) Choice {
-	return p.choose(p.survey(b, r, at), r, at)
+	return p.choose(b, r, at)
 }
 
 // Pick chooses a key and reserves what the request may need, in one swap. Of two workers that race for a key's last
 // tokens one gets them; the other chooses again.
 func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice {
 	for range 2*len(p.a.Keys) + 8 {
-		s := p.survey(b, r, at)
-		c := p.choose(s, r, at)
+		c := p.choose(b, r, at)
 		if c.Key == nil {
 			return c
 		}
@@ -84,7 +85,9 @@ func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice 
 			return true
 		})
 		if reserved {
-			c.Leave = p.leave(s, b.InUse(), c.Key)
+			if c.InUse = b.InUse(); c.InUse != "" && c.InUse != c.Key.Credential {
+				c.Leave = p.leave(b, r, at, c.InUse)
+			}
 			return c
 		}
 	}
@@ -102,35 +105,46 @@ type state struct {
 	tried  bool
 }
 
-func (p *Picker) survey(b *account.Book, r Request, at Instant) []state {
-	findings := b.Findings(at.NowMS)
-	var standing account.Standing
-	if selection.Strategy(p.a.Policy.Strategy) == selection.Balanced {
-		standing, _ = b.Standing()
+// view is what all keys' states are seen from, at one instant.
+type view struct {
+	book     *account.Book
+	request  Request
+	at       Instant
+	findings []account.Finding
+	standing account.Standing
+}
+
+func (p *Picker) view(b *account.Book, r Request, at Instant) view {
+	v := view{book: b, request: r, at: at, findings: b.Findings(at.NowMS)}
+	if p.strategy() == selection.Balanced {
+		v.standing, _ = b.Standing()
 	}
-	out := make([]state, 0, len(p.a.Keys))
-	for i := range p.a.Keys {
-		k := &p.a.Keys[i]
-		s := state{key: k}
-		switch {
-		case k.Disabled:
-			s.reason, s.until = selection.Disabled, at.NowMS+disabledMS
-		default:
-			s.room = b.Entry(k.Credential).Room(at.Window, k.Fresh)
-			p.judge(&s, r, at, findings)
-		}
-		for _, t := range r.Tried {
-			if t.Credential == k.Credential {
-				s.tried = true
-				if t.Final && s.reason == "" {
-					s.reason, s.until = selection.Cooling, at.NowMS+busyMS
-				}
+	return v
+}
+
+func (p *Picker) strategy() selection.Strategy { return selection.Strategy(p.a.Policy.Strategy) }
+
+// state finds out about the i-th key.
+func (p *Picker) state(v *view, i int) state {
+	k := &p.a.Keys[i]
+	s := state{key: k}
+	switch {
+	case k.Disabled:
+		s.reason, s.until = selection.Disabled, v.at.NowMS+disabledMS
+	default:
+		s.room = v.book.Entry(k.Credential).Room(v.at.Window, k.Fresh)
+		p.judge(&s, v)
+	}
+	for _, t := range v.request.Tried {
+		if t.Credential == k.Credential {
+			s.tried = true
+			if t.Final && s.reason == "" {
+				s.reason, s.until = selection.Cooling, v.at.NowMS+busyMS
 			}
 		}
-		s.cand = p.candidate(i, s.room, standing.Keys)
-		out = append(out, s)
 	}
-	return out
+	s.cand = p.candidate(i, s.room, v.standing.Keys)
+	return s
 }
 
 // How long until it is worth asking again where nothing says when a key comes back, in milliseconds.
@@ -140,10 +154,11 @@ const (
 )
 
 // judge finds the first reason that keeps a key from serving.
-func (p *Picker) judge(s *state, r Request, at Instant, findings []account.Finding) {
+func (p *Picker) judge(s *state, v *view) {
+	at, r := v.at, v.request
 	reason, until := selection.Reason(""), int64(0)
 	severity := 0
-	for _, f := range findings {
+	for _, f := range v.findings {
 		if why, weight := p.applies(f, s.key, r.Model); weight > severity || weight == severity && weight > 0 && f.UntilMS > until {
 			reason, until, severity = why, f.UntilMS, weight
 		}
@@ -234,9 +249,36 @@ func (p *Picker) candidate(i int, room account.Room, standing []protocol.KeyStat
 // choose takes the best key that has room for the need, then one that was tried without a fault of its own, then the
 // one with the most left: max_tokens alone never refuses a request while a key has tokens. Such a request takes all
 // that is free, so that there is one at a time.
-func (p *Picker) choose(states []state, r Request, at Instant) Choice {
-	strategy := selection.Strategy(p.a.Policy.Strategy)
-	var full, again, small *state
+//
+// By priority, keys are looked at only until one can serve: most calls see one entry.
+func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
+	v := p.view(b, r, at)
+	strategy := p.strategy()
+	states := make([]state, 0, len(p.a.Keys))
+	full := -1
+	for i := range p.a.Keys {
+		if full >= 0 && strategy == selection.Priority && p.a.Keys[i].Priority != p.a.Keys[full].Priority {
+			break
+		}
+		s := p.state(&v, i)
+		states = append(states, s)
+		if s.reason == "" && !s.small && !s.tried && (full < 0 || selection.Better(s.cand, states[full].cand, strategy)) {
+			full = i
+		}
+	}
+	best := p.secondBest(states)
+	if full >= 0 {
+		best = &states[full]
+	}
+	if best == nil {
+		return Choice{Refusal: refusal(states, at)}
+	}
+	return Choice{Key: best.key, Reserve: min(r.Need, best.room.Free), Room: best.room, Again: best.tried}
+}
+
+// secondBest is the key for a request that no key has room for and no try behind it; nil: none can serve.
+func (p *Picker) secondBest(states []state) *state {
+	var again, small *state
 	for i := range states {
 		s := &states[i]
 		switch {
@@ -245,18 +287,14 @@ func (p *Picker) choose(states []state, r Request, at Instant) Choice {
 			if small == nil || s.room.Free > small.room.Free {
 				small = s
 			}
-		case s.tried:
-			again = better(again, s, strategy)
 		default:
-			full = better(full, s, strategy)
+			again = better(again, s, p.strategy())
 		}
 	}
-	for _, s := range [...]*state{full, again, small} {
-		if s != nil {
-			return Choice{Key: s.key, Reserve: min(r.Need, s.room.Free), Room: s.room, Again: s.tried}
-		}
+	if again != nil {
+		return again
 	}
-	return Choice{Refusal: refusal(states, at)}
+	return small
 }
 
 func better(best, s *state, strategy selection.Strategy) *state {
@@ -267,44 +305,42 @@ func better(best, s *state, strategy selection.Strategy) *state {
 }
 
 // leave says why the key in use did not take this request, if it cannot serve for longer than a moment.
-func (p *Picker) leave(states []state, inUse protocol.CredentialID, chosen *protocol.Key) account.Leave {
-	if inUse == "" || inUse == chosen.Credential {
+func (p *Picker) leave(b *account.Book, r Request, at Instant, inUse protocol.CredentialID) account.Leave {
+	id, _, _ := protocol.SplitCredential(inUse)
+	i, ok := p.byID[id]
+	if !ok || p.a.Keys[i].Credential != inUse { // no longer assigned
+		return account.Leave{Reason: string(selection.Disabled), Cause: cause(inUse, selection.Disabled, 0)}
+	}
+	v := p.view(b, r, at)
+	s := p.state(&v, i)
+	switch {
+	case s.reason == selection.Exhausted, s.reason == "" && s.small: // also too little for this request: it counts once a window
+		return account.Leave{Reason: string(selection.Exhausted), Cause: cause(inUse, selection.Exhausted, int64(at.Window))}
+	case s.reason == "", s.reason == selection.Busy:
 		return account.Leave{}
 	}
+	return account.Leave{Reason: string(s.reason), Cause: cause(inUse, s.reason, s.until)}
+}
+
+// cause tells one reason to leave from the next.
+func cause(c protocol.CredentialID, why selection.Reason, until int64) uint64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(inUse))
-	for i := range states {
-		s := &states[i]
-		if s.key.Credential != inUse {
-			continue
-		}
-		why := s.reason
-		if why == "" && s.small {
-			why, s.until = selection.Exhausted, 0 // too little for this request; it counts once a window
-		}
-		if why == "" || why == selection.Busy {
-			return account.Leave{}
-		}
-		if why == selection.Exhausted {
-			s.until = 0
-		}
-		_, _ = h.Write([]byte(why))
-		_, _ = h.Write([]byte{byte(s.until), byte(s.until >> 8), byte(s.until >> 16), byte(s.until >> 24), byte(s.until >> 32), byte(s.until >> 40)})
-		return account.Leave{Reason: string(why), Cause: h.Sum64()}
-	}
-	return account.Leave{Reason: string(selection.Disabled), Cause: h.Sum64()} // no longer assigned
+	_, _ = h.Write([]byte(c))
+	_, _ = h.Write([]byte(why))
+	_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, uint64(until)))
+	return h.Sum64()
 }
 
 // Takes says whether a choice makes its key the one in use: when the one before had to leave, or when a better one can
 // serve again. A key that takes what another has no room for at the moment does not.
-func (p *Picker) Takes(c Choice, inUse protocol.CredentialID) bool {
-	if inUse == "" || c.Leave.Reason != "" {
+func (p *Picker) Takes(c Choice) bool {
+	if c.InUse == "" || c.Leave.Reason != "" {
 		return true
 	}
-	if selection.Strategy(p.a.Policy.Strategy) != selection.Priority || inUse == c.Key.Credential {
+	if p.strategy() != selection.Priority || c.InUse == c.Key.Credential {
 		return false
 	}
-	id, _, _ := protocol.SplitCredential(inUse)
+	id, _, _ := protocol.SplitCredential(c.InUse)
 	i, ok := p.byID[id]
 	if !ok {
 		return true

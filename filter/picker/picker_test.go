@@ -291,7 +291,7 @@ func TestLeavingIsCountedOnceForACause(t *testing.T) {
 	use := func(need int64) (string, bool) {
 		c := p.Pick(b, 1, picker.Request{Need: need, Model: "m"}, at)
 		rotated := false
-		if p.Takes(c, b.InUse()) {
+		if p.Takes(c) {
 			rotated = b.Use(window, noon, c.Key.Credential, c.Leave)
 		}
 		b.Update(c.Key.Credential, func(e *account.Entry) bool { e.Release(1, c.Reserve); return true })

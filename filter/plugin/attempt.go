@@ -61,10 +61,8 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 		return types.ActionPause
 	}
 	t.vm.stats.pick(c.Key.Credential)
-	if inUse := t.vm.book.InUse(); inUse != c.Key.Credential && t.a.picker.Takes(c, inUse) {
-		if t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
-			t.vm.stats.rotation()
-		}
+	if t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
+		t.vm.stats.rotation()
 	}
 	return types.ActionContinue
 }
