@@ -21,10 +21,9 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 // way is one way to the simulated Groq.
 type way struct {
-	name  string
-	url   string
-	pid   int // of the Envoy on it; 0: none
-	calls int64
+	name string
+	url  string
+	pid  int // of the Envoy on it; 0: none
 
 	micros []float64 // of single calls, one connection
 	rates  []float64 // calls a second, 16 connections

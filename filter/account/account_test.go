@@ -358,7 +358,7 @@ func TestProcessState(t *testing.T) {
 	if first, again := book.Incarnation(propose), book.Incarnation(propose); first != "i1" || again != "i1" {
 		t.Error("an incarnation has one name")
 	}
-	want := account.Sender{VM: 7, LeaseMS: 1, Seq: 2, SentMS: 3, Version: account.Version{Epoch: 4, Generation: 5}, Config: 6, BadConfig: 7}
+	want := account.Sender{VM: 7, LeaseMS: 1, Seq: 2, SentMS: 3, Version: account.Version{Epoch: 4, Generation: 5}}
 	book.UpdateSender(func(s *account.Sender) bool { *s = want; return true })
 	if d := cmp.Diff(want, book.Sender()); d != "" {
 		t.Error(d)

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"keywheel/filter/record"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 )
@@ -138,12 +139,12 @@ func (k *Book) Update(c protocol.CredentialID, f func(e *Entry) bool) bool {
 // list puts a credential on the list of all that have an entry, before the entry is there, so that none is forgotten.
 func (k *Book) list(c protocol.CredentialID) {
 	update(k.data, indexName, func(old []byte) []byte {
-		for r := (reader{b: old}); len(r.b) > 0; {
-			if r.str() == c {
+		for r := (record.Reader{Rest: old}); r.More(); {
+			if r.String() == c {
 				return nil
 			}
 		}
-		return appendString(old, c)
+		return record.AppendString(old, c)
 	})
 }
 
@@ -151,8 +152,8 @@ func (k *Book) list(c protocol.CredentialID) {
 func (k *Book) Credentials() []protocol.CredentialID {
 	b, _, _ := k.data.Get(indexName)
 	var out []protocol.CredentialID
-	for r := (reader{b: b}); len(r.b) > 0 && !r.bad; {
-		out = append(out, r.str())
+	for r := (record.Reader{Rest: b}); r.More(); {
+		out = append(out, r.String())
 	}
 	return out
 }

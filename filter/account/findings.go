@@ -3,6 +3,7 @@ package account
 import (
 	"slices"
 
+	"keywheel/filter/record"
 	"keywheel/shared/protocol"
 )
 
@@ -82,7 +83,7 @@ func appendFindings(fs []Finding) []byte {
 		out = le.AppendUint64(out, uint64(f.UntilMS))
 		out = le.AppendUint64(out, uint64(f.AtMS))
 		for _, s := range [...]string{f.Credential, f.Org, f.Model, string(f.Kind), f.Code} {
-			out = appendString(out, s)
+			out = record.AppendString(out, s)
 		}
 	}
 	return out
@@ -90,12 +91,12 @@ func appendFindings(fs []Finding) []byte {
 
 func readFindings(b []byte) []Finding {
 	var out []Finding
-	for r := (reader{b: b}); len(r.b) > 0; {
+	for r := (record.Reader{Rest: b}); r.More(); {
 		f := Finding{
-			UntilMS: r.i64(), AtMS: r.i64(), Credential: r.str(), Org: r.str(), Model: r.str(),
-			Kind: protocol.FindingKind(r.str()), Code: r.str(),
+			UntilMS: r.Int64(), AtMS: r.Int64(), Credential: r.String(), Org: r.String(), Model: r.String(),
+			Kind: protocol.FindingKind(r.String()), Code: r.String(),
 		}
-		if r.bad {
+		if r.Bad {
 			break
 		}
 		out = append(out, f)

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"keywheel/filter/record"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 )
@@ -157,7 +158,7 @@ func (k *Book) Use(w quota.Window, nowMS int64, c protocol.CredentialID, why Lea
 		if note != nil {
 			note.Window, note.AtMS, note.To = w, nowMS, c
 		}
-		return appendString(g[:gateFixed], c)
+		return record.AppendString(g[:gateFixed], c)
 	})
 	if note == nil {
 		return false

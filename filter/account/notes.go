@@ -1,6 +1,7 @@
 package account
 
 import (
+	"keywheel/filter/record"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 )
@@ -37,7 +38,7 @@ func (k *Book) Note(n Note) {
 			out = le.AppendUint64(out, uint64(n.Ordinal))
 			out = le.AppendUint64(out, uint64(n.Tokens))
 			for _, s := range [...]string{string(n.Kind), n.From, n.To, n.Reason} {
-				out = appendString(out, s)
+				out = record.AppendString(out, s)
 			}
 		}
 		return out
@@ -52,12 +53,12 @@ func (k *Book) Notes() []Note {
 
 func readNotes(b []byte) []Note {
 	var out []Note
-	for r := (reader{b: b}); len(r.b) > 0; {
+	for r := (record.Reader{Rest: b}); r.More(); {
 		n := Note{
-			Seq: r.i64(), Window: quota.Window(r.u32()), AtMS: r.i64(), Ordinal: r.i64(), Tokens: r.i64(),
-			Kind: protocol.NoteKind(r.str()), From: r.str(), To: r.str(), Reason: r.str(),
+			Seq: r.Int64(), Window: quota.Window(r.Uint32()), AtMS: r.Int64(), Ordinal: r.Int64(), Tokens: r.Int64(),
+			Kind: protocol.NoteKind(r.String()), From: r.String(), To: r.String(), Reason: r.String(),
 		}
-		if r.bad {
+		if r.Bad {
 			break
 		}
 		out = append(out, n)

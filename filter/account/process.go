@@ -1,6 +1,9 @@
 package account
 
-import "keywheel/shared/protocol"
+import (
+	"keywheel/filter/record"
+	"keywheel/shared/protocol"
+)
 
 // Incarnation returns this process's name, and creates it from propose where it has none yet.
 func (k *Book) Incarnation(propose func() string) string {
@@ -21,10 +24,10 @@ func (k *Book) Beat(vm uint32, hostMS int64) (alive func(vm uint32) bool, died b
 	update(k.data, vmsName, func(old []byte) []byte {
 		ids, died = append(ids[:0], vm), false
 		out := le.AppendUint64(le.AppendUint32(nil, vm), uint64(hostMS))
-		for r := (reader{b: old}); len(r.b) > 0; {
-			id, at := r.u32(), r.i64()
+		for r := (record.Reader{Rest: old}); r.More(); {
+			id, at := r.Uint32(), r.Int64()
 			switch {
-			case r.bad, id == vm:
+			case r.Bad, id == vm:
 			case hostMS-at > vmTimeoutMS || at-hostMS > vmTimeoutMS:
 				died = true
 			default:
@@ -46,26 +49,21 @@ func (k *Book) Beat(vm uint32, hostMS int64) (alive func(vm uint32) bool, died b
 
 // Sender is who sends this process's reports, and what it knows of them.
 type Sender struct {
-	VM        uint32 // that sends
-	LeaseMS   int64  // host's time at which anyone else may
-	Seq       int64  // of the newest report
-	SentMS    int64  // host's time of the newest report
-	Version   Version
-	Config    int64 // newest assignment's generation that came by ECDS
-	BadConfig int64 // assignments refused
+	VM      uint32  // that sends
+	LeaseMS int64   // host's time at which anyone else may
+	Seq     int64   // of the newest report
+	SentMS  int64   // host's time of the newest report
+	Version Version // of the newest answer
 }
 
-const senderSize = 4 + 8*8
+const senderSize = 4 + 5*8
 
 func readSender(b []byte) Sender {
 	if len(b) != senderSize {
 		return Sender{}
 	}
-	r := reader{b: b}
-	return Sender{
-		VM: r.u32(), LeaseMS: r.i64(), Seq: r.i64(), SentMS: r.i64(), Version: Version{r.i64(), r.i64()},
-		Config: r.i64(), BadConfig: r.i64(),
-	}
+	r := record.Reader{Rest: b}
+	return Sender{VM: r.Uint32(), LeaseMS: r.Int64(), Seq: r.Int64(), SentMS: r.Int64(), Version: Version{r.Int64(), r.Int64()}}
 }
 
 // Sender returns the state of reporting.
@@ -83,7 +81,7 @@ func (k *Book) UpdateSender(f func(s *Sender) bool) bool {
 			return nil
 		}
 		b := le.AppendUint32(make([]byte, 0, senderSize), s.VM)
-		for _, v := range [...]int64{s.LeaseMS, s.Seq, s.SentMS, s.Version.Epoch, s.Version.Generation, s.Config, s.BadConfig, 0} {
+		for _, v := range [...]int64{s.LeaseMS, s.Seq, s.SentMS, s.Version.Epoch, s.Version.Generation} {
 			b = le.AppendUint64(b, uint64(v))
 		}
 		return b
@@ -105,7 +103,7 @@ func (k *Book) SetStanding(s Standing) {
 	b = le.AppendUint64(b, uint64(int64(s.Clock.Speed*1e6)))
 	b = le.AppendUint64(b, uint64(s.OffsetMS))
 	for _, key := range s.Keys {
-		b = appendString(b, key.ID)
+		b = record.AppendString(b, key.ID)
 		b = le.AppendUint64(b, uint64(int64(key.Health*1e6)))
 		b = le.AppendUint64(b, uint64(key.MedianMS))
 	}
@@ -118,11 +116,11 @@ func (k *Book) Standing() (s Standing, ok bool) {
 	if !ok {
 		return s, false
 	}
-	r := reader{b: b}
-	s.Clock = protocol.Clock{AnchorHostMS: r.i64(), AnchorNowMS: r.i64(), Speed: float64(r.i64()) / 1e6}
-	s.OffsetMS = r.i64()
-	for len(r.b) > 0 && !r.bad {
-		s.Keys = append(s.Keys, protocol.KeyState{ID: r.str(), Health: float64(r.i64()) / 1e6, MedianMS: r.i64()})
+	r := record.Reader{Rest: b}
+	s.Clock = protocol.Clock{AnchorHostMS: r.Int64(), AnchorNowMS: r.Int64(), Speed: float64(r.Int64()) / 1e6}
+	s.OffsetMS = r.Int64()
+	for r.More() {
+		s.Keys = append(s.Keys, protocol.KeyState{ID: r.String(), Health: float64(r.Int64()) / 1e6, MedianMS: r.Int64()})
 	}
-	return s, !r.bad
+	return s, !r.Bad
 }

@@ -3,7 +3,11 @@
 // another process's, has not passed the gate.
 package trail
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"keywheel/filter/record"
+)
 
 // Property is the stream property's name. Access logs read it as %FILTER_STATE(wasm.keywheel:PLAIN)%.
 const Property = "keywheel"
@@ -40,12 +44,12 @@ const version = 1
 // Append appends t's binary form.
 func (t *Trail) Append(b []byte) []byte {
 	b = append(b, version)
-	b = str(b, t.Incarnation)
-	b = str(b, t.Model)
+	b = record.AppendString(b, t.Incarnation)
+	b = record.AppendString(b, t.Model)
 	b = binary.AppendVarint(b, t.Need)
 	b = binary.AppendVarint(b, t.Prompt)
 	for _, y := range t.Tries {
-		b = str(b, y.Credential)
+		b = record.AppendString(b, y.Credential)
 		b = binary.LittleEndian.AppendUint32(b, y.VM)
 		b = binary.AppendVarint(b, y.Reserved)
 		b = append(b, byte(y.State))
@@ -53,28 +57,20 @@ func (t *Trail) Append(b []byte) []byte {
 	return b
 }
 
-func str(b []byte, s string) []byte {
-	s = s[:min(len(s), 255)]
-	return append(append(b, byte(len(s))), s...)
-}
-
 // Parse reads a trail. ok is false for anything that Append did not make.
 func Parse(b []byte) (t Trail, ok bool) {
-	p := parser{b: b}
-	if p.byte() != version {
+	p := record.Reader{Rest: b}
+	if p.Byte() != version {
 		return Trail{}, false
 	}
-	t.Incarnation, t.Model = p.str(), p.str()
-	t.Need, t.Prompt = p.varint(), p.varint()
-	for len(p.b) > 0 && !p.bad {
-		y := Try{Credential: p.str()}
-		if vm := p.take(4); vm != nil {
-			y.VM = binary.LittleEndian.Uint32(vm)
-		}
-		y.Reserved, y.State = p.varint(), State(p.byte())
-		t.Tries = append(t.Tries, y)
+	t.Incarnation, t.Model = p.String(), p.String()
+	t.Need, t.Prompt = p.Varint(), p.Varint()
+	for p.More() {
+		t.Tries = append(t.Tries, Try{
+			Credential: p.String(), VM: p.Uint32(), Reserved: p.Varint(), State: State(p.Byte()),
+		})
 	}
-	if p.bad {
+	if p.Bad {
 		return Trail{}, false
 	}
 	return t, true
@@ -86,38 +82,4 @@ func (t *Trail) Last() *Try {
 		return nil
 	}
 	return &t.Tries[len(t.Tries)-1]
-}
-
-type parser struct {
-	b   []byte
-	bad bool
-}
-
-func (p *parser) take(n int) []byte {
-	if p.bad || n > len(p.b) {
-		p.bad = true
-		return nil
-	}
-	v := p.b[:n]
-	p.b = p.b[n:]
-	return v
-}
-
-func (p *parser) byte() byte {
-	if v := p.take(1); v != nil {
-		return v[0]
-	}
-	return 0
-}
-
-func (p *parser) str() string { return string(p.take(int(p.byte()))) }
-
-func (p *parser) varint() int64 {
-	v, n := binary.Varint(p.b)
-	if n <= 0 {
-		p.bad = true
-		return 0
-	}
-	p.b = p.b[n:]
-	return v
 }
