@@ -9,7 +9,7 @@ import (
 	"keywheel/filter/record"
 )
 
-// Property is the stream property's name. Access logs read it as %FILTER_STATE(wasm.keywheel:PLAIN)%.
+// Property is the stream property's name. Its value is not for people; access logs have %RESP(X-KEYWHEEL-KEY)%.
 const Property = "keywheel"
 
 // Trail is one client call.
