@@ -11,6 +11,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/trail"
+	"keywheel/shared/groq"
 	"keywheel/shared/protocol"
 )
 
@@ -98,9 +99,44 @@ func splits(n int) []int {
 // perModule is how many recordings one module is given: it takes seconds to load, and the emulator never lets its streams go.
 const perModule = 12
 
-// The compiled module counts every recorded answer, wherever it is cut. The sum over all cuts shows a single wrong one.
-func TestModuleMetersTheRecordings(t *testing.T) {
-	for some := range slices.Chunk(recordings(t), perModule) {
+// The compiled module counts every recorded answer, wherever it is cut.
+func TestModuleMetersTheRecordings(t *testing.T) { meterCut(t, recordings(t)) }
+
+// The compiled module counts the project's own answers as the Go code does, which shared/groq tests at every cut.
+func TestModuleMetersTheFixtures(t *testing.T) {
+	const dir, least = "../../shared/groq/testdata/answers", 10
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own []exchange
+	for _, path := range files {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := exchange{name: filepath.Base(path), contentType: "application/json", body: string(body)}
+		if filepath.Ext(path) == ".sse" {
+			x.contentType = "text/event-stream"
+		}
+		m := groq.NewMeter(x.contentType)
+		m.Feed(body)
+		m.End()
+		if u := m.Usage(); u.Known {
+			x.prompt, x.completion, x.cached, x.total = u.Prompt, u.Completion, u.Cached, u.Total
+			own = append(own, x)
+		}
+	}
+	if len(own) < least {
+		t.Fatalf("%d answers with a usage in %s", len(own), dir)
+	}
+	meterCut(t, own)
+}
+
+// meterCut passes each answer by the gate, cut at every position of splits. The sum over all cuts shows a single wrong one.
+func meterCut(t *testing.T, exchanges []exchange) {
+	t.Helper()
+	for some := range slices.Chunk(exchanges, perModule) {
 		a := assignment()
 		a.Policy.ReportIntervalMS = 1
 		a.Keys[0].Fresh[0].Tokens = protocol.Unlimited

@@ -158,17 +158,17 @@ func TestPool(t *testing.T) {
 }
 
 const wantKey1 = `{"id": "1", "label": "Primary", "provider": "groq", "priority": 1, "rank": 1, "tier": "free", "org": "org-1",
-	"status": "exhausted", "active": false, "used_tokens": 14500, "limit_tokens": 14400, "remaining_tokens": 0, "percent": 100,
+	"status": "exhausted", "active": false, "used_tokens": 14500, "estimated_tokens": 0, "limit_tokens": 14400, "remaining_tokens": 0, "percent": 100,
 	"limit_requests": 1000, "requests": 144, "health": 100, "score": 60, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
 	"forecast_exhausted_at": null, "cooling_until": "2025-11-18T13:01:00.123Z"}`
 
 const wantKey2 = `{"id": "2", "label": "<Backup>", "provider": "groq", "priority": 2, "rank": 2, "tier": "paid", "org": "org-2",
-	"status": "active", "active": true, "used_tokens": 8500, "limit_tokens": 14400, "remaining_tokens": 5900, "percent": 59,
+	"status": "active", "active": true, "used_tokens": 8500, "estimated_tokens": 0, "limit_tokens": 14400, "remaining_tokens": 5900, "percent": 59,
 	"limit_requests": null, "requests": 256, "health": 99.9, "score": 61.2, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
 	"forecast_exhausted_at": null, "cooling_until": null}`
 
 const wantKey3 = `{"id": "3", "label": "Emergency", "provider": "groq", "priority": 3, "rank": 3, "tier": "free", "org": "org-3",
-	"status": "standby", "active": false, "used_tokens": 5, "limit_tokens": null, "remaining_tokens": null, "percent": null,
+	"status": "standby", "active": false, "used_tokens": 5, "estimated_tokens": 0, "limit_tokens": null, "remaining_tokens": null, "percent": null,
 	"limit_requests": null, "requests": 1, "health": 100, "score": 70, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
 	"forecast_exhausted_at": null, "cooling_until": null}`
 

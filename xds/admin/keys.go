@@ -26,6 +26,7 @@ type Key struct {
 	Status              string     `json:"status" enum:"disabled,invalid,exhausted,cooling,critical,warning,active,standby" doc:"The first that applies, in this order."`
 	Active              bool       `json:"active" doc:"Whether it is the key in use."`
 	UsedTokens          int64      `json:"used_tokens" minimum:"0"`
+	EstimatedTokens     int64      `json:"estimated_tokens" minimum:"0" doc:"The part of used_tokens that no answer stated: streams that were cut, tries that got no answer."`
 	LimitTokens         *int64     `json:"limit_tokens" minimum:"1" doc:"A day; null if there is no limit."`
 	RemainingTokens     *int64     `json:"remaining_tokens" minimum:"0" doc:"Null if there is no limit."`
 	Percent             *float64   `json:"percent" minimum:"0" maximum:"100" doc:"Tokens used of the limit, one decimal; null if there is no limit."`
@@ -123,6 +124,7 @@ func keyOf(k *ledger.KeyView, resetsAt time.Time) Key {
 		Status:          string(k.Status),
 		Active:          k.InUse,
 		UsedTokens:      k.Used,
+		EstimatedTokens: k.Estimated,
 		LimitTokens:     limit(k.LimitTokens),
 		RemainingTokens: remaining(k.Remaining, k.LimitTokens),
 		LimitRequests:   limit(k.LimitRequests),

@@ -28,7 +28,7 @@ func (p *Program) runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the control plane and an Envoy in front of Groq",
 		Long: `Runs the control plane and an Envoy that it looks after, in the foreground.
-Point your client at http://127.0.0.1:10000/openai/v1 (KEYWHEEL_LISTEN_ADDR moves it).`,
+Point OpenAI clients at http://127.0.0.1:10000/v1 and Groq clients at http://127.0.0.1:10000 (KEYWHEEL_LISTEN_ADDR moves it).`,
 		Example: "  keywheel run\n  keywheel run --demo",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.start(cmd, &f, p.Run) },

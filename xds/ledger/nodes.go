@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -49,6 +50,7 @@ func (l *Ledger) OldEnvoy(ctx context.Context, nodeID, version string) error {
 			return nil
 		}
 		t.event(Event{Kind: EventOldEnvoy, Level: LevelWarning, Node: nodeID, Detail: version})
+		t.log(slog.LevelError, "Envoy is too old for the filter, which it will kill at a garbage collection; use 1.39 or newer", "node", nodeID, "version", version)
 		t.after = append(t.after, func() { n.toldOld = true })
 		return nil
 	})
@@ -63,6 +65,7 @@ func (l *Ledger) Rejected(ctx context.Context, nodeID, message string) error {
 		}
 		if message != n.lastError { // the same answer to each push is one event
 			t.event(Event{Kind: EventRejected, Level: LevelWarning, Node: nodeID, Detail: message})
+			t.log(slog.LevelWarn, "Envoy refused the assignment; the last good one stays in force", "node", nodeID, "reason", message)
 		}
 		t.after = append(t.after, func() {
 			n.rejected++

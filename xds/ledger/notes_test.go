@@ -240,6 +240,9 @@ func TestEdgeAndNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if said := strings.Join(w.said(), "\n"); strings.Count(said, "Envoy refused the assignment") != 1 || strings.Count(said, "too old") != 1 {
+		t.Errorf("said %s, want each once", said)
+	}
 	r := e.report(w.Now().Add(3 * time.Second))
 	r.HostMS, r.BadConfigs = w.host.Add(-90*time.Second).UnixMilli(), 2
 	if _, err := w.Apply(t.Context(), e.peer, r); err != nil {
