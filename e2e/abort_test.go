@@ -51,7 +51,7 @@ func abortAt(t *testing.T, s *harness.Stack, point fakegroq.Point, stream bool) 
 	t.Helper()
 	const maxTokens, promptBytes = 200, 400
 	for version, c := range s.Clients() {
-		before := s.Keywheel.Keys(t)["1"].UsedTokens
+		before := s.Keywheel.Keys(t)["1"]
 		tag := fmt.Sprintf("abort-%s-%s-%v", version, point, stream)
 		call := harness.Call{
 			Stream: stream, MaxTokens: maxTokens, Pad: promptBytes - 100, Tag: tag, Script: fakegroq.Rule{Hold: point, ContentBytes: 64 << 10},
@@ -69,12 +69,14 @@ func abortAt(t *testing.T, s *harness.Stack, point fakegroq.Point, stream bool) 
 			t.Fatalf("%s: Groq saw %+v", version, got)
 		}
 		s.Keywheel.WaitKey(t, "1", "is charged an estimate", func(k harness.KeyState) error {
-			used := k.UsedTokens - before
+			used := k.UsedTokens - before.UsedTokens
 			switch {
 			case used <= 0:
 				return fmt.Errorf("it is charged nothing")
-			case used > promptBytes+64<<10: // a token is a byte at least, of the prompt or of what was answered
+			case used > promptBytes/2+maxTokens: // the prompt by its bytes, and what may have been produced
 				t.Fatalf("%s: it is charged %d tokens", version, used)
+			case k.EstimatedTokens-before.EstimatedTokens != used:
+				t.Fatalf("%s: of %d tokens %d are marked as an estimate", version, used, k.EstimatedTokens-before.EstimatedTokens)
 			}
 			return nil
 		})

@@ -24,6 +24,7 @@ type KeyState struct {
 	Status          string     `json:"status"`
 	Active          bool       `json:"active"`
 	UsedTokens      int64      `json:"used_tokens"`
+	EstimatedTokens int64      `json:"estimated_tokens"`
 	LimitTokens     *int64     `json:"limit_tokens"`
 	RemainingTokens *int64     `json:"remaining_tokens"`
 	Percent         *float64   `json:"percent"`

@@ -210,6 +210,23 @@ func TestRoomFollowsTheAllowances(t *testing.T) {
 	}
 }
 
+func TestAClockThatWentFarBackFindsRoom(t *testing.T) {
+	e := account.NewEntry()
+	e.Settle(w+1, ok("m", 5))
+	e.Settle(w+2, ok("m", 6))
+	e.Allow(account.Version{Epoch: 1, Generation: 1}, w, []protocol.Allowance{{Window: w.String(), Tokens: 100, Requests: protocol.Unlimited}})
+	if r := e.Room(w, nil); r.Free != 100 || r.Granted != 100 {
+		t.Errorf("%+v", r)
+	}
+	e.Settle(w, ok("m", 7))
+	if r := e.Room(w, nil); r.Free != 93 {
+		t.Errorf("%+v", r)
+	}
+	if u := e.Usage("1.1"); u[w+1].Models[0].Total != 5 {
+		t.Errorf("the nearer window is gone: %+v", u)
+	}
+}
+
 func TestModelsAreBounded(t *testing.T) {
 	e := account.NewEntry()
 	for i := range 200 {
@@ -299,40 +316,6 @@ func TestRefusalsAreTimed(t *testing.T) {
 	book.End(w, 6000, account.Call{Outcome: account.Succeeded})
 	if g := book.GateUsage(7000)[w]; g.FirstRefusalMS != 0 || g.LastServedMS != 1000 {
 		t.Errorf("after a served call: %+v", g)
-	}
-}
-
-func TestFindingsKeepTheLongerOfTwo(t *testing.T) {
-	book := account.NewBook(&accounttest.Data{})
-	f := account.Finding{Credential: "1.1", Org: "o", Model: "m", Kind: protocol.Cooling, UntilMS: 5000, AtMS: 1000}
-	echo := f
-	echo.UntilMS += 100
-	longer := f
-	longer.UntilMS = 9000
-	gone := f
-	gone.Org, gone.UntilMS = "p", 900
-	book.Learn(1000, f, echo, gone)
-	if d := cmp.Diff([]account.Finding{f}, book.Findings(1000)); d != "" {
-		t.Error(d)
-	}
-	book.Learn(1000, longer, f)
-	if d := cmp.Diff([]account.Finding{longer}, book.Findings(1000)); d != "" {
-		t.Error(d)
-	}
-	newer := f
-	newer.Credential = "1.2"
-	book.Learn(1000, newer)
-	if d := cmp.Diff([]account.Finding{newer}, book.Findings(1000)); d != "" {
-		t.Errorf("another credential of the organization knows better: %s", d)
-	}
-	if got := book.Findings(5000); len(got) != 0 {
-		t.Errorf("in force after its end: %v", got)
-	}
-	for i := range 1000 {
-		book.Learn(1, account.Finding{Org: fmt.Sprint(i), Kind: protocol.Cooling, UntilMS: int64(10 + i)})
-	}
-	if got := book.Findings(2); len(got) != 256 || got[0].UntilMS != 5000 || got[255].UntilMS != 755 {
-		t.Errorf("%d findings kept", len(got))
 	}
 }
 

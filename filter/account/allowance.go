@@ -36,16 +36,14 @@ func (e *Entry) Allow(v Version, current quota.Window, allowances []protocol.All
 			flags |= flagMore
 		}
 		if w <= current {
-			off := e.roll(w)
-			le.PutUint32((*e)[off+slotFlags:], flags)
-			putI64(*e, off+slotAllowTokens, a.Tokens)
-			putI64(*e, off+slotAllowRequests, a.Requests)
+			if w == current {
+				e.rewind(w)
+			}
+			e.grant(e.roll(w), flags, a)
 			continue
 		}
 		if off := e.slot(w); off >= 0 { // this process was there before the control plane's clock
-			le.PutUint32((*e)[off+slotFlags:], flags)
-			putI64(*e, off+slotAllowTokens, a.Tokens)
-			putI64(*e, off+slotAllowRequests, a.Requests)
+			e.grant(off, flags, a)
 		}
 		le.PutUint32((*e)[offNextWindow:], uint32(w))
 		le.PutUint32((*e)[offNextFlags:], flags)
@@ -53,6 +51,31 @@ func (e *Entry) Allow(v Version, current quota.Window, allowances []protocol.All
 		putI64(*e, offNextRequests, a.Requests)
 	}
 	return true
+}
+
+func (e *Entry) grant(off int, flags uint32, a protocol.Allowance) {
+	le.PutUint32((*e)[off+slotFlags:], flags)
+	putI64(*e, off+slotAllowTokens, a.Tokens)
+	putI64(*e, off+slotAllowRequests, a.Requests)
+	putI64(*e, off+slotGranted, max(0, a.Tokens-i64(*e, off+slotTokens)))
+}
+
+// rewind makes room for the current window where the clock went back behind both kept ones. The later of them goes.
+func (e *Entry) rewind(current quota.Window) {
+	later := offSlots
+	for off := offSlots; off < offCounts; off += slotSize {
+		w := quota.Window(le.Uint32((*e)[off:]))
+		if w <= current { // also a slot that was never used
+			return
+		}
+		if w > quota.Window(le.Uint32((*e)[later:])) {
+			later = off
+		}
+	}
+	e.dropModels((later - offSlots) / slotSize)
+	s := (*e)[later : later+slotSize]
+	clear(s)
+	le.PutUint32(s, uint32(current))
 }
 
 // Usage returns what the windows' slots hold, for a report.

@@ -35,7 +35,8 @@ const (
 	slotAllowRequests = 16
 	slotTokens        = 24
 	slotRequests      = 32
-	slotAttempts      = 40
+	slotGranted       = 40 // i64: tokens that were unspent when the allowance came
+	slotAttempts      = 48
 	slotTimes         = slotAttempts + 4*16
 	slotSize          = slotTimes + 4*(len(protocol.TimeBuckets)+1)
 
@@ -122,6 +123,7 @@ func (e *Entry) roll(w quota.Window) int {
 		le.PutUint32(s[slotFlags:], f)
 		putI64(s, slotAllowTokens, i64(*e, offNextTokens))
 		putI64(s, slotAllowRequests, i64(*e, offNextRequests))
+		putI64(s, slotGranted, max(0, i64(*e, offNextTokens)))
 	}
 	return off
 }
@@ -148,14 +150,14 @@ type Room struct {
 	Unspent         int64 // tokens not spent
 	FreeRequests    int64
 	UnspentRequests int64
-	Allowance       int64 // tokens; protocol.Unlimited: no limit
+	Granted         int64 // tokens that were unspent when the allowance came; 0: none has
 	More            bool  // a later answer may allow more
 }
 
 // Room returns what is left in the window. fresh is what the assignment lets an unnamed incarnation spend.
 func (e Entry) Room(w quota.Window, fresh []protocol.Fresh) Room {
 	tokens, requests, more := e.allowance(w, fresh)
-	r := Room{Free: unlimited, FreeRequests: unlimited, Allowance: tokens, More: more}
+	r := Room{Free: unlimited, FreeRequests: unlimited, More: more}
 	if tokens >= 0 {
 		r.Free = tokens
 	}
@@ -163,6 +165,7 @@ func (e Entry) Room(w quota.Window, fresh []protocol.Fresh) Room {
 		r.FreeRequests = requests
 	}
 	if off := e.slot(w); off >= 0 {
+		r.Granted = i64(e, off+slotGranted)
 		r.Free -= i64(e, off+slotTokens)
 		r.FreeRequests -= i64(e, off+slotRequests)
 	}
@@ -263,7 +266,7 @@ func (e *Entry) Reclaim(alive func(vm uint32) bool) bool {
 // Settlement is how an attempt ended.
 type Settlement struct {
 	Class     groq.Class
-	Model     string // as the answer names it; empty: unknown
+	Model     string // as the answer names it, never as a caller does; empty: unknown
 	Usage     groq.Usage
 	Estimated int64 // tokens charged without an answer that states them; Usage is then zero
 	Charged   bool  // the request counts against a daily limit of requests

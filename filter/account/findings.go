@@ -59,7 +59,7 @@ func (k *Book) Learn(nowMS int64, learned ...Finding) {
 			switch {
 			case i < 0:
 				fs = append(fs, n)
-			case fs[i].Credential == n.Credential && fs[i].UntilMS+echoMS >= n.UntilMS:
+			case fs[i].UntilMS+echoMS >= n.UntilMS && !outdated(fs[i].Credential, n.Credential):
 				continue
 			default:
 				fs[i] = n
@@ -75,6 +75,13 @@ func (k *Book) Learn(nowMS int64, learned ...Finding) {
 		}
 		return appendFindings(fs)
 	})
+}
+
+// outdated says whether old is an earlier revision of the same key.
+func outdated(old, by protocol.CredentialID) bool {
+	a, before, ok := protocol.SplitCredential(old)
+	b, after, also := protocol.SplitCredential(by)
+	return ok && also && a == b && before < after
 }
 
 func appendFindings(fs []Finding) []byte {

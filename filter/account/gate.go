@@ -13,7 +13,8 @@ const (
 	gateChange = 8  // i64: how often the key in use changed
 	gateNoted  = 16 // i64: the change whose first completion is noted
 	gateCause  = 24 // u64: what the last rotation was counted for
-	gateSlots  = 32
+	gateOut    = 32 // i64: when it was last noted that no key can serve
+	gateSlots  = 40
 
 	gateCounts   = 8 // after i32 window and four bytes of room
 	gateFields   = 11
@@ -53,7 +54,8 @@ var outcomeField = [...]int{fieldSucceeded, fieldCallerFaults, fieldRefused, fie
 // Call is a client call that has ended.
 type Call struct {
 	Outcome    Outcome
-	Rescued    bool
+	Rescued    bool                  // another key took over
+	Out        bool                  // refused because no key could serve it for longer than a moment
 	TimeMS     int64                 // headers in to last byte out
 	Credential protocol.CredentialID // that served it; empty: none
 	Tokens     int64
@@ -91,6 +93,9 @@ func (g gate) slot(w quota.Window) []byte {
 	return a
 }
 
+// outEveryMS is how often it is noted that no key can serve: refusals and served calls can alternate.
+const outEveryMS = 10_000
+
 // End counts a call that ended at now, in Unix milliseconds, and returns a note where it was the first completion
 // since the key in use changed.
 func (k *Book) End(w quota.Window, nowMS int64, c Call) {
@@ -101,7 +106,7 @@ func (k *Book) End(w quota.Window, nowMS int64, c Call) {
 		s := g.slot(w)[gateCounts:]
 		addI64(s, 8*fieldRequests, 1)
 		addI64(s, 8*outcomeField[c.Outcome], 1)
-		if c.Rescued {
+		if c.Rescued && c.Outcome == Succeeded {
 			addI64(s, 8*fieldRescues, 1)
 		}
 		switch c.Outcome {
@@ -115,8 +120,12 @@ func (k *Book) End(w quota.Window, nowMS int64, c Call) {
 			}
 		case Refused:
 			putI64(s, 8*fieldLastRefusal, nowMS)
-			if i64(s, 8*fieldFirstRefusal) == 0 {
+			first := i64(s, 8*fieldFirstRefusal) == 0
+			if first {
 				putI64(s, 8*fieldFirstRefusal, nowMS)
+			}
+			if since := nowMS - i64(g, gateOut); c.Out && first && (since < 0 || since >= outEveryMS) {
+				putI64(g, gateOut, nowMS)
 				note = &Note{Kind: protocol.NoteOut, Window: w, AtMS: nowMS}
 			}
 		}
@@ -145,19 +154,17 @@ func (k *Book) Use(w quota.Window, nowMS int64, c protocol.CredentialID, why Lea
 		if from == c {
 			return nil
 		}
-		addI64(g, gateChange, 1)
 		switch {
-		case from == "":
-			note = &Note{Kind: protocol.NoteReturned}
 		case why.Reason == "":
 			note = &Note{Kind: protocol.NoteReturned, From: from}
-		case le.Uint64(g[gateCause:]) != why.Cause:
+		case le.Uint64(g[gateCause:]) == why.Cause: // out for one model, say, and in use for the others
+			return nil
+		default:
 			le.PutUint64(g[gateCause:], why.Cause)
 			note = &Note{Kind: protocol.NoteRotated, From: from, Reason: why.Reason}
 		}
-		if note != nil {
-			note.Window, note.AtMS, note.To = w, nowMS, c
-		}
+		note.Window, note.AtMS, note.To = w, nowMS, c
+		addI64(g, gateChange, 1)
 		return record.AppendString(g[:gateFixed], c)
 	})
 	if note == nil {

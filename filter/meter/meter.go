@@ -30,12 +30,17 @@ func Need(prompt, maxTokens, learned int64) int64 {
 }
 
 // Cut estimates what a 2xx answer cost that ended without stating it: the prompt, and a token for each event of a
-// stream (Groq sends about one token in each) or for every few bytes of a JSON answer.
-func Cut(prompt int64, events int, bytes int64, stream bool) int64 {
-	if stream {
-		return prompt + int64(events)
+// stream (Groq sends about one token in each; events 0: none) or for every few bytes of a JSON answer, but no more than
+// the caller's maxTokens (0: not set).
+func Cut(prompt int64, events int, bytes, maxTokens int64) int64 {
+	completion := int64(events)
+	if events == 0 {
+		completion = max(bytes, 0) / bytesPerToken
 	}
-	return prompt + max(bytes, 0)/bytesPerToken
+	if maxTokens > 0 {
+		completion = min(completion, maxTokens)
+	}
+	return prompt + completion
 }
 
 // Learner learns what models really produce. One is kept by each VM; its zero value is ready.

@@ -17,7 +17,7 @@ func TestNeed(t *testing.T) {
 	if Prompt(-1) != 0 || Prompt(400) != 100 || Prompt(30<<20) != maxPrompt {
 		t.Error("prompt")
 	}
-	if Cut(10, 7, 9999, true) != 17 || Cut(10, 0, 400, false) != 110 {
+	if Cut(10, 7, 9999, 0) != 17 || Cut(10, 0, 400, 0) != 110 || Cut(10, 0, 400, 20) != 30 || Cut(10, 7, 9999, 20) != 17 {
 		t.Error("cut")
 	}
 }

@@ -14,9 +14,9 @@ import (
 
 // Request is what an attempt needs a key for.
 type Request struct {
-	Model string // empty: unknown
-	Need  int64  // tokens, at least 1
-	Fixed bool   // Need is set by the operator: a key with less does not serve at all
+	Model string
+	Need  int64 // tokens, at least 1
+	Fixed bool  // Need is set by the operator: a key with less does not serve at all
 	Tried []Tried
 }
 
@@ -77,7 +77,7 @@ func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice 
 		}
 		reserved := b.Update(c.Key.Credential, func(e *account.Entry) bool {
 			room := e.Room(at.Window, c.Key.Fresh)
-			if room.Free < c.Reserve || room.FreeRequests < 1 {
+			if r.Need > 0 && (room.Free < c.Reserve || room.FreeRequests < 1) {
 				return false
 			}
 			c.Room = room
@@ -185,6 +185,9 @@ func lacks(room account.Room, r Request) (why selection.Reason, small bool) {
 	if room.More {
 		why = selection.Busy
 	}
+	if r.Need == 0 { // it costs nothing
+		return "", false
+	}
 	least := int64(1)
 	if r.Fixed {
 		least = r.Need
@@ -246,9 +249,9 @@ func (p *Picker) candidate(i int, room account.Room, standing []protocol.KeyStat
 	return c
 }
 
-// choose takes the best key that has room for the need, then one that was tried without a fault of its own, then the
-// one with the most left: max_tokens alone never refuses a request while a key has tokens. Such a request takes all
-// that is free, so that there is one at a time.
+// choose takes the best key that has room for the need, then the one with the most left: max_tokens alone never refuses a
+// request while a key has tokens. Such a request takes all that is free, so that there is one at a time. Last come keys
+// that were tried without a fault of their own.
 //
 // By priority, keys are looked at only until one can serve: most calls see one entry.
 func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
@@ -273,28 +276,37 @@ func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
 	if best == nil {
 		return Choice{Refusal: refusal(states, at)}
 	}
-	return Choice{Key: best.key, Reserve: min(r.Need, best.room.Free), Room: best.room, Again: best.tried}
+	return Choice{Key: best.key, Reserve: max(0, min(r.Need, best.room.Free)), Room: best.room, Again: best.tried}
 }
 
 // secondBest is the key for a request that no key has room for and no try behind it; nil: none can serve.
 func (p *Picker) secondBest(states []state) *state {
-	var again, small *state
+	var small, again, smallAgain *state
 	for i := range states {
 		s := &states[i]
 		switch {
 		case s.reason != "":
-		case s.small:
-			if small == nil || s.room.Free > small.room.Free {
-				small = s
-			}
-		default:
+		case !s.small:
 			again = better(again, s, p.strategy())
+		case s.tried:
+			smallAgain = larger(smallAgain, s)
+		default:
+			small = larger(small, s)
 		}
 	}
-	if again != nil {
-		return again
+	for _, s := range [...]*state{small, again} {
+		if s != nil {
+			return s
+		}
 	}
-	return small
+	return smallAgain
+}
+
+func larger(best, s *state) *state {
+	if best == nil || s.room.Free > best.room.Free {
+		return s
+	}
+	return best
 }
 
 func better(best, s *state, strategy selection.Strategy) *state {

@@ -218,10 +218,32 @@ func TestALargeNeedNeverRefusesWhileAKeyHasTokens(t *testing.T) {
 	}
 }
 
+func TestAnUntriedSmallKeyComesBeforeATriedOne(t *testing.T) {
+	a := three(selection.Priority)
+	b, p := granted(a), picker.New(a)
+	spend(b, "2.1", 600)
+	spend(b, "3.1", 1000)
+	r := picker.Request{Need: 8000, Tried: []picker.Tried{{Credential: "1.1"}}}
+	if c := p.Peek(b, r, at); c.Key == nil || c.Key.ID != "2" || c.Again {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestWhatCostsNothingNeedsNoTokens(t *testing.T) {
+	a := three(selection.Priority)
+	b, p := granted(a), picker.New(a)
+	for _, k := range a.Keys {
+		spend(b, k.Credential, 1500)
+	}
+	if c := p.Pick(b, 1, picker.Request{}, at); c.Key == nil || c.Reserve != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestAnOutstandingAllowanceIsAWait(t *testing.T) {
 	a := three(selection.Priority)
 	b, p := account.NewBook(&accounttest.Data{}), picker.New(a)
-	if c := p.Pick(b, 1, picker.Request{Need: 10}, at); c.Refusal == nil || !c.Refusal.Busy {
+	if c := p.Pick(b, 1, picker.Request{Need: 10}, at); c.Refusal == nil || !c.Refusal.Busy || !c.Refusal.More {
 		t.Errorf("%+v", c)
 	}
 }

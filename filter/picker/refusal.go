@@ -10,6 +10,7 @@ import (
 // Refusal says why no key can serve, and when one can again.
 type Refusal struct {
 	Busy    bool  // only reservations or an outstanding allowance stand in the way
+	More    bool  // a later answer to a report may allow more
 	UntilMS int64 // the earliest time at which a key comes back, Unix milliseconds
 	Keys    []Out
 }
@@ -25,6 +26,7 @@ func refusal(states []state, at Instant) *Refusal {
 	r := &Refusal{UntilMS: at.NowMS + disabledMS}
 	for i, s := range states {
 		r.Busy = r.Busy || s.reason == selection.Busy
+		r.More = r.More || s.reason == selection.Busy && s.room.More
 		r.Keys = append(r.Keys, Out{ID: s.key.ID, Reason: s.reason, UntilMS: s.until})
 		if i == 0 || s.until < r.UntilMS {
 			r.UntilMS = s.until

@@ -48,6 +48,7 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 		return t.refuse(noAssignment())
 	}
 	at := t.vm.instant()
+	t.giveUp(&tr)
 	r := t.request(&tr)
 	c := t.a.picker.Pick(t.vm.book, t.vm.id, r, at)
 	if c.Key == nil {
@@ -65,6 +66,21 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 		t.vm.stats.rotation()
 	}
 	return types.ActionContinue
+}
+
+// giveUp gives back what tries before this one hold that got no answer: there is one try at a time.
+func (t *attempt) giveUp(tr *trail.Trail) {
+	for i := range tr.Tries {
+		y := &tr.Tries[i]
+		if y.State != trail.Pending {
+			continue
+		}
+		y.State = trail.Lost
+		t.vm.book.Update(y.Credential, func(e *account.Entry) bool {
+			e.Release(y.VM, y.Reserved)
+			return true
+		})
+	}
 }
 
 func (t *attempt) trail() (trail.Trail, bool) {
@@ -102,7 +118,11 @@ func (t *attempt) dress(tr *trail.Trail) bool {
 
 // refuse answers here; Envoy does not try again after that.
 func (t *attempt) refuse(r reply) types.Action {
-	r.headers = append(r.headers, [2]string{refusedHeader, "true"})
+	why := "busy"
+	if r.out {
+		why = "out"
+	}
+	r.headers = append(r.headers, [2]string{refusedHeader, why})
 	r.send()
 	return types.ActionPause
 }
@@ -211,6 +231,9 @@ func keyCannotHelp(c groq.Class) bool {
 // in the meantime and clears the key; without it a call tries again, and is rescued.
 const learnedMS = int64(time.Hour / time.Millisecond)
 
+// edgeEveryMS is how often a worker notes that the edge refused us: a caller can be the cause.
+const edgeEveryMS = 60_000
+
 // learn remembers what an answer says about the key, so that the next choice avoids it.
 func (t *attempt) learn(v groq.Verdict, model string, at picker.Instant) {
 	f := account.Finding{Credential: t.key.Credential, Org: t.key.Org, Model: model, Code: v.Code, AtMS: at.NowMS, UntilMS: at.NowMS + learnedMS}
@@ -225,13 +248,17 @@ func (t *attempt) learn(v groq.Verdict, model string, at picker.Instant) {
 	case groq.ClassPermission:
 		f.Kind = protocol.Blocked
 	case groq.ClassEdge:
+		if now := hostMS(); now >= t.vm.edgeMS && now-t.vm.edgeMS < edgeEveryMS {
+			return
+		}
+		t.vm.edgeMS = hostMS()
 		t.vm.book.Note(account.Note{Kind: protocol.NoteEdge, Window: at.Window, AtMS: at.NowMS, To: t.key.Credential})
 		return
 	default:
 		return
 	}
 	t.vm.book.Learn(at.NowMS, f)
-	t.vm.early = true // other Envoys want to know
+	t.vm.earlyMS = hostMS() // other Envoys want to know
 }
 
 // releaseHeld lets answers go whose body did not come in time. Their status decides.

@@ -26,18 +26,19 @@ type gate struct {
 	types.DefaultHttpContext
 
 	vm   *vm
-	id   uint32
-	root uint32
+	root *root
 
-	startMS  int64 // host's time of the request's headers
-	endpoint endpoint
-	length   int64 // of the request body, as its header says; -1: not said
-	peek     *groq.RequestPeek
-	peeked   int // bytes of the buffered body that peek has seen
-	waiting  bool
-	admitted bool
-	refused  account.Outcome // where answered is true
-	answered bool            // by the gate itself
+	startMS   int64 // host's time of the request's headers
+	endpoint  endpoint
+	length    int64 // of the request body, as its header says or as far as it was seen
+	uncounted bool  // the header does not say it
+	peek      *groq.RequestPeek
+	peeked    int // bytes of the buffered body that peek has seen
+	waiting   bool
+	admitted  bool
+	refused   account.Outcome // where answered is true
+	answered  bool            // by the gate itself, or by an attempt in its stead
+	out       bool            // because no key can serve for longer than a moment
 
 	status int  // of the answer; 0: none yet
 	keyed  bool // the answer is an attempt's
@@ -59,7 +60,7 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	}
 	var ok bool
 	g.endpoint, ok = findEndpoint(h.method, h.path)
-	g.length = h.length
+	g.length, g.uncounted = max(0, h.length), h.length < 0
 	a := g.vm.gate
 	switch {
 	case h.hop:
@@ -81,6 +82,9 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
 	defer guard("request body")
 	if !g.waiting {
+		if g.uncounted {
+			g.length += int64(size)
+		}
 		return types.ActionContinue
 	}
 	for g.peeked < min(size, maxPeek) {
@@ -93,9 +97,6 @@ func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
 	}
 	if !end && size < maxPeek && !g.peek.Done() {
 		return types.ActionPause
-	}
-	if end {
-		g.length = int64(size)
 	}
 	return g.letGo(int64(size))
 }
@@ -123,14 +124,14 @@ func (g *gate) letGo(size int64) types.Action {
 
 // admit lets the call through with a trail for its attempts, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
-	t := trail.Trail{Incarnation: g.vm.process()}
+	t := trail.Trail{Incarnation: g.vm.process(), Model: trail.UnknownModel}
 	r := picker.Request{}
 	if g.endpoint.tokens != noTokens {
 		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
 	}
 	if g.endpoint.tokens >= promptTokens {
 		t.Prompt = meter.Prompt(g.length)
-		if g.peek != nil {
+		if g.peek != nil && g.peek.Model() != "" {
 			t.Model = g.peek.Model()
 		}
 	}
@@ -141,13 +142,14 @@ func (g *gate) admit(a *assigned) types.Action {
 	at := g.vm.instant()
 	c := a.picker.Peek(g.vm.book, r, at)
 	if c.Refusal != nil {
-		g.vm.urgent = g.vm.urgent || c.Refusal.Busy
-		g.vm.reportFrom(g.id, g.root)
+		if c.Refusal.More {
+			g.vm.urgentMS = hostMS()
+		}
+		g.root.hasten()
 		return g.refuse(refusedBy(c.Refusal, at))
 	}
-	if g.vm.watch(c.Room, c.Key.LimitTokens, r.Need); g.vm.early || g.vm.urgent {
-		g.vm.reportFrom(g.id, g.root)
-	}
+	g.vm.watch(c.Room, r.Need)
+	g.root.hasten()
 	if err := proxywasm.SetProperty([]string{trail.Property}, t.Append(nil)); err != nil {
 		return g.refuse(internalError())
 	}
@@ -159,11 +161,7 @@ func (g *gate) admit(a *assigned) types.Action {
 func (g *gate) need(t *trail.Trail) int64 {
 	switch g.endpoint.tokens {
 	case completionTokens:
-		var limit int64
-		if g.peek != nil {
-			limit = g.peek.MaxTokens()
-		}
-		return meter.Need(t.Prompt, limit, g.vm.learner.Completion(t.Model))
+		return meter.Need(t.Prompt, g.maxTokens(), g.vm.learner.Completion(t.Model))
 	case promptTokens:
 		return max(1, t.Prompt)
 	case uncountedTokens:
@@ -172,9 +170,25 @@ func (g *gate) need(t *trail.Trail) int64 {
 	return 0
 }
 
+// prompt is the prompt's estimate, now that the whole body has been seen.
+func (g *gate) prompt(t *trail.Trail) int64 {
+	if g.endpoint.tokens < promptTokens {
+		return t.Prompt
+	}
+	return max(t.Prompt, meter.Prompt(g.length))
+}
+
+// maxTokens is the most that the caller wants produced; 0: not said, or not seen.
+func (g *gate) maxTokens() int64 {
+	if g.peek == nil {
+		return 0
+	}
+	return g.peek.MaxTokens()
+}
+
 // refuse answers the call here. Nothing of it reaches Groq.
 func (g *gate) refuse(r reply) types.Action {
-	g.answered, g.refused = true, r.outcome
+	g.answered, g.refused, g.out = true, r.outcome, r.out
 	r.send()
 	return types.ActionPause
 }
@@ -196,7 +210,7 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		case name == "content-type":
 			contentType = h[1]
 		case name == refusedHeader:
-			g.answered, g.refused = true, account.Refused
+			g.answered, g.refused, g.out = true, account.Refused, h[1] == "out"
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		case stripsFromAnswer(name):
 			_ = proxywasm.RemoveHttpResponseHeader(name)
@@ -248,7 +262,7 @@ func (g *gate) OnHttpStreamDone() {
 		details = property("response", "code_details")
 	}
 	g.vm.settledMS = hostMS()
-	c := account.Call{TimeMS: max(0, g.vm.settledMS-g.startMS)}
+	c := account.Call{Out: g.out, TimeMS: max(0, g.vm.settledMS-g.startMS)}
 	if g.admitted {
 		g.settle(&c, at, details)
 	}
@@ -289,6 +303,9 @@ func (g *gate) outcome(details string) account.Outcome {
 
 // clientLeft says whether Envoy ended the stream because the client had gone.
 func clientLeft(details string) bool {
+	if strings.HasPrefix(details, "upstream_") {
+		return false
+	}
 	return strings.Contains(details, "downstream") || strings.Contains(details, "remote_reset") || strings.Contains(details, "codec_error")
 }
 
@@ -315,7 +332,7 @@ func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
 	for i := range t.Tries {
 		y := &t.Tries[i]
 		c.Rescued = c.Rescued || y.Credential != t.Tries[0].Credential
-		if y.State != trail.Pending {
+		if y.State != trail.Pending && y.State != trail.Lost {
 			continue
 		}
 		s := g.unanswered(&t, details)
@@ -329,7 +346,7 @@ func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
 
 // metered is the settlement of the try whose answer the gate has seen.
 func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
-	s := account.Settlement{Class: groq.ClassOK, Model: t.Model, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}
+	s := account.Settlement{Class: groq.ClassOK, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}
 	if g.endpoint.tokens < promptTokens {
 		return s
 	}
@@ -337,9 +354,7 @@ func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
 		return s
 	}
 	u := g.meter.Usage()
-	if u.Model != "" {
-		s.Model = u.Model
-	}
+	s.Model = u.Model
 	if u.Known {
 		s.Usage = u
 		g.vm.learner.Add(t.Model, u.Completion)
@@ -348,13 +363,13 @@ func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
 	if status, _, failed := g.meter.StreamError(); failed && status >= 500 {
 		s.Class = groq.ClassTransient
 	}
-	s.Estimated = meter.Cut(t.Prompt, g.meter.Events(), g.meter.Bytes(), g.meter.Events() > 0)
+	s.Estimated = meter.Cut(g.prompt(t), g.meter.Events(), g.meter.Bytes(), g.maxTokens())
 	return s
 }
 
 // unanswered is the settlement of a try that ended without an answer. Groq may bill what it was sent.
 func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
-	s := account.Settlement{Class: groq.ClassReset, Model: t.Model, Estimated: t.Prompt, Charged: true}
+	s := account.Settlement{Class: groq.ClassReset, Estimated: g.prompt(t), Charged: g.endpoint.tokens != noTokens}
 	switch {
 	case neverSent(details):
 		return account.Settlement{Class: groq.ClassConnect}
@@ -367,7 +382,9 @@ func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
 // settle closes a try: what it held is given back, what it cost is counted.
 func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
 	v.book.Update(y.Credential, func(e *account.Entry) bool {
-		e.Release(y.VM, y.Reserved)
+		if y.State == trail.Pending {
+			e.Release(y.VM, y.Reserved)
+		}
 		e.Settle(at.Window, s)
 		return true
 	})

@@ -50,8 +50,10 @@ type vm struct {
 	standingMS int64 // host's time at which it was read
 	beatMS     int64 // host's time of the last sign of life
 	settledMS  int64 // host's time of the last call that ended here
-	early      bool  // report before the interval is over: an allowance runs low, or something is learned
-	urgent     bool  // report at once: an allowance is nearly spent
+	earlyMS    int64 // host's time since which a report is wanted before the interval is over; 0: it is not
+	urgentMS   int64 // the same, at once: an allowance is nearly spent
+	edgeMS     int64 // host's time of the last note that the edge refused us
+	refused    bool  // the newest answer to a report of this VM's was none
 }
 
 // assigned is an assignment that came by ECDS.
@@ -82,9 +84,10 @@ func (v *vm) NewPluginContext(id uint32) types.PluginContext {
 type root struct {
 	types.DefaultPluginContext
 
-	vm   *vm
-	id   uint32
-	role string
+	vm       *vm
+	id       uint32
+	role     string
+	hastened bool // the next tick comes early
 }
 
 // OnPluginStart implements types.PluginContext. It never fails: one refused configuration would poison all later ones.
@@ -100,9 +103,7 @@ func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
 	}
 	r.vm.node = property("xds", "node", "id")
 	r.configure()
-	if err := proxywasm.SetTickPeriodMilliSeconds(tickMS); err != nil {
-		proxywasm.LogCriticalf("keywheel: cannot set the tick: %v", err)
-	}
+	r.tick(tickMS)
 	return types.OnPluginStartStatusOK
 }
 
@@ -129,7 +130,7 @@ func (r *root) configure() {
 		return
 	}
 	*current = a
-	r.vm.early = true // a credential that is new here waits for its allowance
+	r.vm.earlyMS = hostMS() // a credential that is new here waits for its allowance
 }
 
 // parse reads a plugin configuration; nil without an error where it holds no assignment.
@@ -152,15 +153,40 @@ func parse(b []byte) (*assigned, error) {
 // OnTick implements types.PluginContext.
 func (r *root) OnTick() {
 	defer guard("tick")
+	if r.hastened {
+		r.hastened = false
+		r.tick(tickMS)
+	}
 	r.vm.releaseHeld(r.id)
 	r.vm.beat()
-	r.vm.report(r.id, false)
+	r.vm.report(false)
+}
+
+func (r *root) tick(ms uint32) {
+	if err := proxywasm.SetTickPeriodMilliSeconds(ms); err != nil {
+		proxywasm.LogCriticalf("keywheel: cannot set the tick: %v", err)
+	}
+}
+
+// hasten has the next tick, which sends the reports, come as soon as one that is wanted early may be sent. Called in a
+// stream's callback: the tick is the plugin context's all the same.
+func (r *root) hasten() {
+	v := r.vm
+	if r.hastened || v.earlyMS == 0 && v.urgentMS == 0 {
+		return
+	}
+	gap := int64(earlyGapMS)
+	if v.urgentMS > 0 {
+		gap = urgentGapMS
+	}
+	r.hastened = true
+	r.tick(uint32(min(tickMS, max(1, v.book.Sender().SentMS+gap-hostMS()))))
 }
 
 // OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context.
 func (r *root) OnPluginDone() bool {
 	defer guard("done")
-	r.vm.report(r.id, true)
+	r.vm.report(true)
 	return true
 }
 
@@ -169,7 +195,7 @@ func (r *root) NewHttpContext(id uint32) types.HttpContext {
 	if r.role == protocol.AttemptResource {
 		return &attempt{vm: r.vm, id: id}
 	}
-	return &gate{vm: r.vm, id: id, root: r.id}
+	return &gate{vm: r.vm, root: r}
 }
 
 // beat shows that this VM lives, and gives back what dead ones held.

@@ -110,6 +110,55 @@ func TestAnotherKeyTakesOver(t *testing.T) {
 	}
 }
 
+// What is learned of a call whose model was not seen holds for such calls only.
+func TestACallOfUnknownModelTakesNoKeyFromOthers(t *testing.T) {
+	e := start(t, plugin.New(), bundle(t, assignment()))
+	e.call([][2]string{{":method", "POST"}, {":path", "/v1/audio/speech"}, {"content-type", "application/json"}}, `{"model":"tts"}`)
+	const terms = `{"error":{"message":"m","type":"invalid_request_error","code":"model_terms_required"}}`
+	for range 3 {
+		e.answer(e.try(), [][2]string{{":status", "400"}, {"content-type", "application/json"}}, terms)
+	}
+	e.end()
+	e.call(chat(), question)
+	if got := e.authorization(e.try()); got != "Bearer gsk_1" {
+		t.Errorf("chat goes with %q", got)
+	}
+}
+
+// A try that got no answer holds nothing from the next one.
+func TestALostTryGivesBackWhatItHeld(t *testing.T) {
+	a := assignment()
+	a.Keys = a.Keys[:1]
+	a.Keys[0].Fresh[0].Tokens = 300
+	e := start(t, plugin.New(), bundle(t, a))
+	e.call(chat(), question)
+	e.try()
+	second := e.try()
+	if got := e.authorization(second); got != "Bearer gsk_1" {
+		t.Fatalf("the second try goes with %q", got)
+	}
+	e.answer(second, ok, reply)
+	e.finish(okServed, reply)
+	r := e.report()
+	if got := used(r); got["1.1"] != 100+int64(len(question)/4) || len(r.Reserved) != 0 {
+		t.Errorf("used %v, reserved %v: want the answer and the lost prompt", got, r.Reserved)
+	}
+}
+
+func TestUpstreamsResetIsNotTheClients(t *testing.T) {
+	e := start(t, plugin.New(), bundle(t, assignment()))
+	if err := e.host.SetProperty([]string{"response", "code_details"}, []byte("upstream_reset_before_response_started{remote_reset}")); err != nil {
+		t.Fatal(err)
+	}
+	e.call(chat(), question)
+	e.try()
+	e.finish([][2]string{{":status", "503"}})
+	r := e.report()
+	if g := gateUsage(r); g.Failed != 1 || g.CallerFaults != 0 || r.Windows[0].Credentials[0].Attempts["reset"] != 1 {
+		t.Errorf("%+v, attempts %v", g, r.Windows[0].Credentials[0].Attempts)
+	}
+}
+
 func TestTheCallersOwnFaultsPass(t *testing.T) {
 	cases := map[string]struct {
 		status, body string

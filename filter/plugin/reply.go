@@ -15,6 +15,7 @@ type reply struct {
 	message string
 	headers [][2]string
 	outcome account.Outcome
+	out     bool // no key can serve for longer than a moment
 }
 
 // errorType is the type in the error bodies made here, by which a client can tell them from Groq's own.
@@ -43,17 +44,18 @@ func refusedBy(r *picker.Refusal, at picker.Instant) reply {
 	if r.Busy {
 		code = "keys_busy"
 	}
-	return reply{429, code, r.Message(at.NowMS), retryHeaders(r.RetryAfter(at.NowMS)), account.Refused}
+	return reply{429, code, r.Message(at.NowMS), retryHeaders(r.RetryAfter(at.NowMS)), account.Refused, !r.Busy}
 }
 
 func noAssignment() reply {
-	return reply{503, "no_assignment", "Keywheel's control plane has not yet said which keys may be spent. Try again in 1s.", retryHeaders(1), account.Refused}
+	return reply{503, "no_assignment",
+		"Keywheel's control plane has not yet said which keys may be spent. Try again in 1s.", retryHeaders(1), account.Refused, false}
 }
 
 func gateMissing() reply {
 	return reply{503, "keywheel_gate_missing",
 		"This route leads to Groq without Keywheel's gate, so nothing would count what it spends. Enable keywheel.gate on the route.",
-		nil, account.Failed}
+		nil, account.Failed, false}
 }
 
 func endpointNotAllowed(method, path string) reply {
@@ -62,13 +64,13 @@ func endpointNotAllowed(method, path string) reply {
 		path = path[:longest] + "…"
 	}
 	return reply{403, "endpoint_not_allowed", "Keywheel does not let " + method + " " + path +
-		" through. Allowed below /openai/v1/ and /v1/: POST chat/completions, responses, embeddings, audio/*, and GET models.", nil, account.CallerFault}
+		" through. Allowed below /openai/v1/ and /v1/: POST chat/completions, responses, embeddings, audio/*, and GET models.", nil, account.CallerFault, false}
 }
 
 func loopDetected() reply {
-	return reply{508, "loop_detected", "This request has passed Keywheel before: KEYWHEEL_UPSTREAM_URL leads back here.", nil, account.CallerFault}
+	return reply{508, "loop_detected", "This request has passed Keywheel before: KEYWHEEL_UPSTREAM_URL leads back here.", nil, account.CallerFault, false}
 }
 
 func internalError() reply {
-	return reply{500, "keywheel_internal_error", "Keywheel could not read this request.", nil, account.Failed}
+	return reply{500, "keywheel_internal_error", "Keywheel could not read this request.", nil, account.Failed, false}
 }

@@ -12,15 +12,17 @@ import (
 
 const (
 	namelessMS      = 100 // an incarnation with only fresh slices asks for its own this often
-	earlyMS         = 100 // least time between reports that do not wait for the interval
-	urgentMS        = 20  // the same where requests are about to be refused for want of an answer
+	earlyGapMS      = 100 // least time between reports that do not wait for the interval
+	urgentGapMS     = 20  // the same where requests are about to be refused for want of an answer
 	reportTimeoutMS = 5000
 	leaseIntervals  = 3
 )
 
 // report sends a usage report if one is due: every interval by whoever holds the lease, any context's; sooner when an
-// allowance runs low, or with last if something may be unsaid. A report that is lost is made good by the next: counts are cumulative.
-func (v *vm) report(root uint32, last bool) {
+// allowance runs low, or with last if something may be unsaid. A report that is lost is made good by the next: counts
+// are cumulative. It is called in the plugin context's own callbacks only: the answer to a call made in a stream's is
+// dropped if the stream ends first.
+func (v *vm) report(last bool) {
 	a := v.newest()
 	if a == nil {
 		return
@@ -31,9 +33,10 @@ func (v *vm) report(root uint32, last bool) {
 		mine := s.VM == v.id || host >= s.LeaseMS || s.LeaseMS-host > 2*leaseIntervals*interval // the clock went back
 		switch {
 		case since < 0: // the clock went back
-		case v.early && since >= earlyMS, v.urgent && since >= urgentMS:
-		case last && (since >= urgentMS || v.settledMS >= s.SentMS):
-		case s.Version.Generation == 0 && since >= namelessMS:
+		case v.earlyMS >= s.SentMS && v.earlyMS > 0 && since >= earlyGapMS:
+		case v.urgentMS >= s.SentMS && v.urgentMS > 0 && since >= urgentGapMS:
+		case last && (since >= urgentGapMS || v.settledMS >= s.SentMS):
+		case s.Version.Generation == 0 && since >= namelessMS && !v.refused:
 		case mine && since >= interval:
 		default:
 			return false
@@ -45,15 +48,11 @@ func (v *vm) report(root uint32, last bool) {
 	if !won {
 		return
 	}
-	v.early, v.urgent = false, false
+	v.earlyMS, v.urgentMS = 0, 0
 	body := protocol.AppendReport(nil, reporter.Build(v.book, reporter.Identity{
 		Node: v.node, Incarnation: v.process(), NowMS: v.instant().NowMS, HostMS: host,
 		Config: a.Generation, BadConfigs: v.badConfigs,
 	}))
-	// The call belongs to the plugin context: a stream's would be cut with the stream.
-	if err := proxywasm.SetEffectiveContext(root); err != nil {
-		return
-	}
 	_, err := proxywasm.DispatchHttpCall(protocol.ControlPlaneCluster, [][2]string{
 		{":method", "POST"}, {":path", protocol.ReportPath}, {":authority", "keywheel"},
 		{"content-type", "application/json"}, {"authorization", "Bearer " + string(a.secrets[protocol.TokenSecret])},
@@ -63,15 +62,10 @@ func (v *vm) report(root uint32, last bool) {
 	}
 }
 
-// reportFrom is report from a stream's callback, which goes on in the stream's context.
-func (v *vm) reportFrom(stream, root uint32) {
-	v.report(root, false)
-	_ = proxywasm.SetEffectiveContext(stream)
-}
-
 // answered takes the answer to a report over.
 func (v *vm) answered(_, size, _ int) {
 	defer guard("answer")
+	v.refused = true
 	headers, err := proxywasm.GetHttpCallResponseHeaders()
 	if err != nil {
 		return // the control plane is away; the next report says it all again
@@ -96,25 +90,31 @@ func (v *vm) answered(_, size, _ int) {
 		proxywasm.LogErrorf("keywheel: refused the answer to a usage report: %v", err)
 		return
 	}
+	v.refused = false
 	before := v.book.Sender().Version
 	if !reporter.Take(v.book, a, v.process(), hostMS()) {
 		return
 	}
 	v.standingMS = 0
 	if (before != account.Version{Epoch: a.Epoch, Generation: a.Generation}) {
-		v.early = true // acknowledge, so that what was taken from us can be given to others
+		v.earlyMS = hostMS() // acknowledge, so that what was taken from us can be given to others
 	}
 }
 
-// watch asks for an early report where a later answer may allow more and little of an allowance is left. The control
-// plane gives everything to a single Envoy below a quarter of the limit, less the slice it holds back: below that there
-// is something to get. With a few requests' worth left it is urgent.
-func (v *vm) watch(room account.Room, limit, need int64) {
+// watch asks for an early report where a later answer may allow more and a quarter of what was granted is left. With a
+// few requests' worth left it is urgent.
+func (v *vm) watch(room account.Room, need int64) {
 	if !room.More {
 		return
 	}
-	v.early = v.early || limit <= 0 || room.Unspent < limit*23/100
-	v.urgent = v.urgent || room.Free < 16*need
+	if room.Unspent < room.Granted/4 {
+		v.earlyMS = hostMS()
+	}
+	if room.Free < few*need || room.FreeRequests < few {
+		v.urgentMS = hostMS()
+	}
 }
+
+const few = 16
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -12,10 +12,14 @@ import (
 // Property is the stream property's name. Its value is not for people; access logs have %RESP(X-KEYWHEEL-KEY)%.
 const Property = "keywheel"
 
+// UnknownModel stands for a model that was not seen: audio, or one named late in a large body. What is learned of such
+// a call holds for such calls only, not for every model.
+const UnknownModel = "?"
+
 // Trail is one client call.
 type Trail struct {
 	Incarnation string
-	Model       string // empty: unknown
+	Model       string // that the caller asked for; UnknownModel: it was not seen
 	Need        int64  // tokens the call may take
 	Prompt      int64  // the prompt's estimate, tokens
 	Tries       []Try  // in the order in which they were sent
@@ -37,6 +41,7 @@ const (
 	Pending State = iota // no answer yet, or an answer that the gate meters and settles
 	Passed               // settled; nobody's fault, the same key may be tried again
 	Failed               // settled; this key cannot help any more
+	Lost                 // ended without an answer; what it held is given back, what it cost is settled at the end
 )
 
 const version = 1

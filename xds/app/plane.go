@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -196,15 +197,15 @@ func (p *plane) tick(ctx context.Context, o Options) {
 	}
 }
 
-// waitForEnvoy waits until an Envoy has reported twice: its main thread has the assignment a moment before its workers.
-// It waits a few seconds at most: an Envoy that cannot reach the control plane says why in its own log.
+// waitForEnvoy waits until an Envoy says that it follows an answer, and so has its allowances. It waits a few seconds at
+// most: an Envoy that cannot reach the control plane says why in its own log.
 func (p *plane) waitForEnvoy(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		if all := p.ledger.View().Proxies; len(all) > 0 && all[0].Reports > 1 {
+		if slices.ContainsFunc(p.ledger.View().Proxies, func(v ledger.ProxyView) bool { return v.Connected && v.Generation > 0 }) {
 			return
 		}
 		select {
