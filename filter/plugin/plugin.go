@@ -50,6 +50,7 @@ type vm struct {
 	standingMS int64 // host's time at which it was read
 	beatMS     int64 // host's time of the last sign of life
 	settledMS  int64 // host's time of the last call that ended here
+	sentMS     int64 // host's time of this VM's newest report
 	earlyMS    int64 // host's time since which a report is wanted before the interval is over; 0: it is not
 	urgentMS   int64 // the same, at once: an allowance is nearly spent
 	edgeMS     int64 // host's time of the last note that the edge refused us

@@ -35,7 +35,8 @@ func (v *vm) report(last bool) {
 		case since < 0: // the clock went back
 		case v.earlyMS >= s.SentMS && v.earlyMS > 0 && since >= earlyGapMS:
 		case v.urgentMS >= s.SentMS && v.urgentMS > 0 && since >= urgentGapMS:
-		case last && (since >= urgentGapMS || v.settledMS >= s.SentMS):
+		case last && (host-v.sentMS >= urgentGapMS || v.settledMS >= v.sentMS):
+			// Every VM sends its own: at the end only threads that have a connection already get through.
 		case s.Version.Generation == 0 && since >= namelessMS && !v.refused:
 		case mine && since >= interval:
 		default:
@@ -48,7 +49,7 @@ func (v *vm) report(last bool) {
 	if !won {
 		return
 	}
-	v.earlyMS, v.urgentMS = 0, 0
+	v.earlyMS, v.urgentMS, v.sentMS = 0, 0, host
 	body := protocol.AppendReport(nil, reporter.Build(v.book, reporter.Identity{
 		Node: v.node, Incarnation: v.process(), NowMS: v.instant().NowMS, HostMS: host,
 		Config: a.Generation, BadConfigs: v.badConfigs,
