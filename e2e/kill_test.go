@@ -110,7 +110,13 @@ func TestTwoEnvoysOfOneNode(t *testing.T) {
 			return true
 		}))
 	}
-	// Beyond the limit both go on with key 2. What one gives up another gets, so that little is left.
+	// What one gives up the other gets, while both go on with key 2: in the end little is left.
+	s.Keywheel.WaitKey(t, "1", "is nearly spent", func(k harness.KeyState) error {
+		if k.UsedTokens < limit*95/100 {
+			return fmt.Errorf("%d tokens are used", k.UsedTokens)
+		}
+		return nil
+	})
 	s.Keywheel.WaitKey(t, "2", "serves", func(k harness.KeyState) error {
 		if k.UsedTokens < limit/4 {
 			return fmt.Errorf("%d tokens are used", k.UsedTokens)
