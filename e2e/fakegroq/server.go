@@ -229,11 +229,6 @@ func (s *Server) RemoveKey(secret string) {
 	})
 }
 
-// SetTokens replaces Options.TokensFor for the requests to come.
-func (s *Server) SetTokens(f func(Request) (prompt, completion int64)) {
-	s.change(func() { s.tokens = f })
-}
-
 // UniqueTokens gives every request another total, first and upwards, a quarter of it completion: a lost or doubled
 // answer names itself in a sum.
 func UniqueTokens(first int64) func(Request) (prompt, completion int64) {

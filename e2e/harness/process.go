@@ -83,9 +83,6 @@ func (p *Process) Log() string {
 	return string(content)
 }
 
-// Ended is closed once the child has ended.
-func (p *Process) Ended() <-chan struct{} { return p.done }
-
 // Signal sends a signal to the child alone. It does nothing to one that has ended.
 func (p *Process) Signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()

@@ -248,10 +248,11 @@ func (t *attempt) learn(v groq.Verdict, model string, at picker.Instant) {
 	case groq.ClassPermission:
 		f.Kind = protocol.Blocked
 	case groq.ClassEdge:
-		if now := hostMS(); now >= t.vm.edgeMS && now-t.vm.edgeMS < edgeEveryMS {
+		now := hostMS()
+		if now >= t.vm.edgeMS && now-t.vm.edgeMS < edgeEveryMS {
 			return
 		}
-		t.vm.edgeMS = hostMS()
+		t.vm.edgeMS = now
 		t.vm.book.Note(account.Note{Kind: protocol.NoteEdge, Window: at.Window, AtMS: at.NowMS, To: t.key.Credential})
 		return
 	default:

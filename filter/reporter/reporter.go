@@ -3,6 +3,7 @@ package reporter
 
 import (
 	"slices"
+	"time"
 
 	"keywheel/filter/account"
 	"keywheel/shared/protocol"
@@ -26,7 +27,7 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 		Version: protocol.Version, Node: id.Node, Incarnation: id.Incarnation, Seq: s.Seq, NowMS: id.NowMS, HostMS: id.HostMS,
 		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: id.BadConfigs,
 	}
-	today := quota.Window(floorDay(id.NowMS))
+	today := quota.WindowAt(time.UnixMilli(id.NowMS))
 	windows := map[quota.Window]*protocol.WindowUsage{}
 	window := func(w quota.Window) *protocol.WindowUsage {
 		if w < today-1 || w > today+1 {
@@ -70,15 +71,6 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 	return r
 }
 
-func floorDay(ms int64) int64 {
-	const day = 86_400_000
-	d := ms / day
-	if ms%day < 0 {
-		d--
-	}
-	return d
-}
-
 // skewMS is how far a clock may be off before an answer corrects it: less is the time that the answer took.
 const skewMS = 250
 
@@ -102,7 +94,7 @@ func Take(b *account.Book, a *protocol.Answer, incarnation string, hostMS int64)
 	}
 	b.SetStanding(standing)
 	now := a.Clock.Now(hostMS) + standing.OffsetMS
-	allow(b, a, v, quota.Window(floorDay(now)))
+	allow(b, a, v, quota.WindowAt(time.UnixMilli(now)))
 	var learned []account.Finding
 	for _, f := range a.Findings {
 		learned = append(learned, account.Finding{
