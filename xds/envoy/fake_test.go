@@ -9,13 +9,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"keywheel/xds/envoy"
 	"keywheel/xds/envoy/envoytest"
+	"keywheel/xds/logging/loggingtest"
 )
 
 // TestMain lets the test binary play Envoy and the process that starts it.
@@ -71,27 +71,9 @@ func fakeEnvoy(dir, admin string) {
 type supervised struct {
 	*envoy.Supervisor
 	dir  string
-	log  *logBuffer
+	log  *loggingtest.Buffer
 	stop context.CancelFunc
 	done chan error
-}
-
-// logBuffer collects a log while it is read.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // quick is a configuration whose waits are short.
@@ -105,7 +87,7 @@ func quick(t *testing.T) envoy.Config {
 // supervise runs c, with the pretended Envoy if it names none, until the test ends.
 func supervise(t *testing.T, c envoy.Config, steer ...string) *supervised {
 	t.Helper()
-	s := &supervised{dir: t.TempDir(), log: &logBuffer{}, done: make(chan error, 1)}
+	s := &supervised{dir: t.TempDir(), log: &loggingtest.Buffer{}, done: make(chan error, 1)}
 	for _, name := range steer {
 		s.set(t, name)
 	}

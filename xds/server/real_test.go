@@ -24,6 +24,7 @@ import (
 	"keywheel/xds/config"
 	"keywheel/xds/envoy"
 	"keywheel/xds/envoy/envoytest"
+	"keywheel/xds/logging/loggingtest"
 	"keywheel/xds/server"
 	"keywheel/xds/snapshot"
 )
@@ -155,7 +156,7 @@ func TestARealEnvoyShowsNoSecretAndServesOnWithoutTheControlPlane(t *testing.T) 
 	binary := envoytest.Binary(t)
 	t.Setenv("ENVOY", binary)
 	addr, module := socket(t), envoytest.IdleModule(t)
-	var log logBuffer
+	var log loggingtest.Buffer
 	p := startProxy(t, addr, module, &log)
 	if got := get(t, p.base+"/v1/models"); got != "ok" {
 		t.Errorf("before there is a control plane: %s", got)
@@ -198,7 +199,7 @@ func TestARealEnvoyShowsNoSecretAndServesOnWithoutTheControlPlane(t *testing.T) 
 func TestARealEnvoyRefusesWhatItCannotLoad(t *testing.T) {
 	t.Setenv("ENVOY", envoytest.Binary(t))
 	r := serve(t, socket(t), func(c *server.Config) { c.RetryAfter = nil })
-	var log logBuffer
+	var log loggingtest.Buffer
 	p := startProxy(t, r.addr, envoytest.IdleModule(t), &log) // the server names /x.wasm
 	p.reaches(t, "update_rejected", 1)
 	r.hears(t, "rejected by keywheel: Invalid path: /x.wasm")

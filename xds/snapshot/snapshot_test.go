@@ -29,6 +29,7 @@ import (
 	"keywheel/shared/protocol"
 	"keywheel/shared/secret"
 	"keywheel/xds/envoy"
+	"keywheel/xds/logging/loggingtest"
 	"keywheel/xds/snapshot"
 )
 
@@ -239,24 +240,6 @@ func (s *state) change(f func(*snapshot.Input)) {
 	}
 }
 
-// lines is a log that is read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // pass lets a bubble's time pass.
 func pass(d time.Duration) {
 	<-time.After(d)
@@ -283,7 +266,7 @@ func publish(t *testing.T, s *state, logger *slog.Logger) *snapshot.Publisher {
 
 func TestChangesArePushedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log lines
+		var log loggingtest.Buffer
 		s := &state{in: input(2), changed: make(chan struct{}, 1)}
 		p := publish(t, s, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		pushes := func() int { return strings.Count(log.String(), "Assignment pushed") }
@@ -321,7 +304,7 @@ func TestChangesArePushedTogether(t *testing.T) {
 
 func TestABadStateNeverReplacesAGoodOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log lines
+		var log loggingtest.Buffer
 		s := &state{in: input(2), changed: make(chan struct{}, 1)}
 		p := publish(t, s, slog.New(slog.NewTextHandler(&log, nil)))
 		synctest.Wait()
