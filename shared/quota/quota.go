@@ -134,6 +134,17 @@ func (s Status) Serves() bool {
 	return true
 }
 
+// RankLabel is what a key is called that was given no label, by its rank: 0 for the key that is preferred.
+func RankLabel(rank int) string {
+	switch rank {
+	case 0:
+		return "Primary"
+	case 1:
+		return "Backup"
+	}
+	return "Emergency"
+}
+
 // Group writes n with commas between thousands: 14,400.
 func Group(n int64) string {
 	s := strconv.FormatInt(n, 10)

@@ -82,6 +82,14 @@ func TestStatusIsTheFirstThatApplies(t *testing.T) {
 	}
 }
 
+func TestRankLabel(t *testing.T) {
+	for rank, want := range []string{"Primary", "Backup", "Emergency", "Emergency"} {
+		if got := RankLabel(rank); got != want {
+			t.Errorf("RankLabel(%d) = %s, want %s", rank, got, want)
+		}
+	}
+}
+
 func TestGroup(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0", 999: "999", 1000: "1,000", 14400: "14,400", 1234567: "1,234,567", -1: "-1", -123: "-123", -1234: "-1,234",
