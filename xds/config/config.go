@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 )
 
@@ -43,6 +44,8 @@ type Config struct {
 	EnvoyConcurrency int // worker threads; 0: one for each core
 	LogLevel         slog.Level
 	LogFormat        LogFormat
+
+	Notify Notify
 }
 
 // Key is one Groq key, in the order in which it is preferred.
@@ -119,7 +122,7 @@ const (
 )
 
 // ForDemo returns a copy of c for the demonstration: made-up keys against the simulated Groq at upstream, and a store in
-// dir, so that neither a true key nor the true account is touched.
+// dir, so that neither a true key nor the true account is touched. It tells nobody outside.
 func (c *Config) ForDemo(upstream Upstream, dir string) (*Config, error) {
 	if !upstream.Loopback() {
 		return nil, errors.New("the demo needs an upstream on this machine")
@@ -128,10 +131,11 @@ func (c *Config) ForDemo(upstream Upstream, dir string) (*Config, error) {
 	demo.Upstream = upstream
 	demo.StorePath = filepath.Join(dir, storeFile)
 	demo.XDSAddr = Address{}
+	demo.Notify = Notify{}
 	demo.Keys = nil
 	for n := range demoKeys {
 		id := fmt.Sprint(n + 1)
-		demo.Keys = append(demo.Keys, Key{ID: id, Secret: secret.New("gsk_demo_key_" + id), Label: defaultLabel(n),
+		demo.Keys = append(demo.Keys, Key{ID: id, Secret: secret.New("gsk_demo_key_" + id), Label: quota.RankLabel(n),
 			Priority: n + 1, LimitTokens: demoLimit, Org: defaultOrg(id), Tier: TierFree, Thresholds: append([]int(nil), c.Thresholds...)})
 	}
 	return &demo, nil

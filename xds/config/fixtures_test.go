@@ -118,8 +118,29 @@ func dump(c *config.Config, warnings []config.Warning) string {
 	} {
 		fmt.Fprintf(&b, "%s: %v\n", line.name, line.value)
 	}
+	dumpNotify(&b, c.Notify)
 	for _, w := range warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
 	return b.String()
+}
+
+func dumpNotify(b *strings.Builder, n config.Notify) {
+	if t := n.Telegram; t != nil {
+		fmt.Fprintf(b, "telegram: %q to %q by %s\n", t.Token.Reveal(), t.Chats, t.URL)
+	}
+	if m := n.Email; m != nil {
+		fmt.Fprintf(b, "e-mail: from %s to %q\n", m.From, m.To)
+		fmt.Fprintf(b, "mail server: %s port %d implicit TLS %v TLS %s user %q password %q\n",
+			m.Server.Host, m.Server.Port, m.Server.ImplicitTLS, m.Server.TLS, m.Server.User, m.Server.Password.Reveal())
+	}
+	if w := n.Webhook; w != nil {
+		fmt.Fprintf(b, "webhook: %q secret %q\n", w.URL.Reveal(), w.Secret.Reveal())
+	}
+	for _, s := range n.Services {
+		fmt.Fprintf(b, "service %s: %q\n", s.Name, s.URL.Reveal())
+	}
+	for _, r := range n.Routes {
+		fmt.Fprintf(b, "route of %s %q: %q\n", r.Event, r.Level, r.Receivers)
+	}
 }

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -84,7 +85,9 @@ func TestSecretInAnyPlace(t *testing.T) {
 		"GROQ_API_KEY", "GROQ_API_KEY_1", "GROQ_API_KEY_2", "GROQ_API_KEY_2_FILE", "GROQ_KEY_1_PRIORITY", "GROQ_KEY_1_DAILY_LIMIT", "GROQ_KEY_1_LABEL",
 		"GROQ_KEY_1_ORG", "GROQ_KEY_1_TIER", "GROQ_KEY_1_THRESHOLDS", "KEYWHEEL_UPSTREAM_URL", "GROQ_BASE_URL", "KEYWHEEL_STRATEGY", "KEYWHEEL_THRESHOLDS",
 		"KEYWHEEL_STORE", "KEYWHEEL_REPORT_INTERVAL", "KEYWHEEL_LISTEN_ADDR", "KEYWHEEL_XDS_ADDR", "KEYWHEEL_WASM", "KEYWHEEL_ADMIN_TOKEN",
-		"KEYWHEEL_ADMIN_TOKEN_FILE", "KEYWHEEL_LOG_LEVEL", "KEYWHEEL_UNKNOWN", "KEYWHEEL_" + planted, "SMTP_URL",
+		"KEYWHEEL_ADMIN_TOKEN_FILE", "KEYWHEEL_LOG_LEVEL", "KEYWHEEL_UNKNOWN", "KEYWHEEL_" + planted, "SMTP_URL", "ALERT_EMAIL_FROM",
+		"ALERT_EMAIL_TO", "TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID", "TELEGRAM_API_URL", "KEYWHEEL_WEBHOOK_URL", "KEYWHEEL_WEBHOOK_SECRET", "KEYWHEEL_NOTIFY_URLS",
+		"KEYWHEEL_NOTIFY_ROUTES",
 	}
 	values := []string{planted, planted + " ", " " + planted, "https://" + planted, "https://u:" + planted + "@h/", "unix:/" + planted, "file:" + planted,
 		"secret", "127.0.0.1:" + planted, planted + ":1", "1", "", "\"" + planted, "x\n" + planted}
@@ -100,5 +103,38 @@ func TestSecretInAnyPlace(t *testing.T) {
 			}
 		}
 		check(t, config.Options{Environ: environ, WorkDir: workDir, StateHome: home, ReadFile: fileOf(dotEnv.String())})
+	})
+}
+
+// What is secret in a URL is kept out of messages wherever else it stands, as it is written in the URL and as it is meant.
+func TestSecretPartsInAnyPlace(t *testing.T) {
+	holders := []string{
+		"SMTP_URL=smtps://user:p%40ss-Planted@mail.example.org", "KEYWHEEL_WEBHOOK_URL=https://u:p%40ss-Planted@example.org",
+		"KEYWHEEL_NOTIFY_URLS=ntfy://x discord://p%40ss-Planted@1", "KEYWHEEL_NOTIFY_URLS=ntfy://x,matrix://u:p%40ss-Planted@h/?rooms=@y",
+	}
+	tokens := []string{
+		"KEYWHEEL_WEBHOOK_URL=https://hooks.example.org/in/p%40ss-Planted-and-long", "KEYWHEEL_WEBHOOK_URL=https://example.org/?key=p%40ss-Planted-and-long&a=b",
+		"KEYWHEEL_NOTIFY_URLS=notifiarr://p%40ss-Planted-and-long", "KEYWHEEL_NOTIFY_URLS=ntfy://x slack://hook:p%40ss-Planted-and-long@webhook",
+	}
+	names := []string{
+		"GROQ_KEY_1_PRIORITY", "GROQ_KEY_1_LABEL", "GROQ_KEY_1_TIER", "KEYWHEEL_STRATEGY", "KEYWHEEL_THRESHOLDS", "KEYWHEEL_STORE", "KEYWHEEL_LISTEN_ADDR",
+		"KEYWHEEL_XDS_ADDR", "KEYWHEEL_LOG_LEVEL", "ALERT_EMAIL_FROM", "ALERT_EMAIL_TO", "TELEGRAM_CHAT_ID", "TELEGRAM_API_URL", "KEYWHEEL_NOTIFY_ROUTES",
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		part, in := "p@ss-Planted", holders
+		if rapid.Bool().Draw(t, "long") {
+			part, in = "p@ss-Planted-and-long", tokens
+		}
+		if rapid.Bool().Draw(t, "as written") {
+			part = strings.ReplaceAll(part, "@", "%40")
+		}
+		value := rapid.SampledFrom([]string{"", "x", "summary=", "threshold.", "@", "-1,"}).Draw(t, "before") + part +
+			rapid.SampledFrom([]string{"", "x", "=log", ",y"}).Draw(t, "after")
+		name := rapid.SampledFrom(names).Draw(t, "name")
+		holder := rapid.SampledFrom(in).Draw(t, "holder")
+		_, warnings, err := load("", "GROQ_API_KEY=gsk_a", holder, name+"="+value)
+		if text := strings.ToLower(fmt.Sprint(err, warnings)); strings.Contains(text, "planted") {
+			t.Fatalf("%s and %s=%s: %s", holder, name, value, text)
+		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 )
 
@@ -41,7 +42,7 @@ func (l *loader) loadKeys(c *Config) {
 	})
 	for rank := range c.Keys {
 		if c.Keys[rank].Label == "" {
-			c.Keys[rank].Label = defaultLabel(rank)
+			c.Keys[rank].Label = quota.RankLabel(rank)
 		}
 	}
 }
@@ -176,11 +177,6 @@ func (l *loader) text(name string) string {
 	return ""
 }
 
-func (l *loader) holdsSecret(text string) bool {
-	return strings.Contains(strings.ToLower(text), "gsk_") ||
-		slices.ContainsFunc(l.secrets, func(s string) bool { return strings.Contains(text, s) })
-}
-
 // warnOrphans tells of what is said about keys that do not exist.
 func (l *loader) warnOrphans(numbers []int) {
 	for _, name := range l.names() {
@@ -192,17 +188,6 @@ func (l *loader) warnOrphans(numbers []int) {
 			l.warn(name, "it has no effect, as GROQ_API_KEY_"+m[1]+" is not set")
 		}
 	}
-}
-
-// defaultLabel is the label by rank, 0 for the first.
-func defaultLabel(rank int) string {
-	switch rank {
-	case 0:
-		return "Primary"
-	case 1:
-		return "Backup"
-	}
-	return "Emergency"
 }
 
 // defaultOrg is the organization of a key that names none: one of its own.

@@ -98,6 +98,7 @@ func Load(opts Options) (*Config, []Warning, error) {
 	l.loadUpstream(c) // after the addresses, which it must not point back to
 	l.loadTokens(c)
 	l.loadLogging(c)
+	l.loadNotify(c)
 	l.warnFuture()
 	if len(l.problems) > 0 {
 		return nil, l.warnings, l.problems
@@ -166,45 +167,21 @@ func (l *loader) nonEmpty(name string, e entry, wrong string) (entry, bool) {
 	return e, true
 }
 
+// given says whether a setting is set, be it a good value or not.
+func (l *loader) given(name string) bool {
+	if isSecret(name) {
+		names := l.names()
+		return slices.Contains(names, name) || slices.Contains(names, name+fileSuffix)
+	}
+	_, set := l.lookup(name)
+	return set
+}
+
 func (l *loader) absolute(path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(l.opts.WorkDir, path)
-}
-
-// collectSecrets remembers every secret's value, so that no message repeats one that stands in the wrong place too.
-func (l *loader) collectSecrets() {
-	for _, level := range []map[string]entry{l.env, l.dotenv} {
-		for name, e := range level {
-			value := e.value
-			if base, ok := strings.CutSuffix(name, fileSuffix); ok && isSecret(base) && value != "" {
-				content, _ := l.opts.ReadFile(l.absolute(strings.TrimSpace(value))) // read again, and judged, by lookupSecret
-				value = string(content)
-			} else if !isSecret(name) {
-				continue
-			}
-			if value = strings.TrimSpace(value); value != "" {
-				l.secrets = append(l.secrets, value)
-			}
-		}
-	}
-}
-
-// show is a value as a message may repeat it: quoted, or not at all if it is long or may be a secret.
-func (l *loader) show(value string) string {
-	if l.unshowable(value) {
-		return "what is written there"
-	}
-	return fmt.Sprintf("%q", value)
-}
-
-func (l *loader) unshowable(value string) bool {
-	const longest = 24 // no good value of a setting whose value is shown is longer
-	return len(value) > longest || strings.Contains(strings.ToLower(value), "gsk_") ||
-		slices.ContainsFunc(l.secrets, func(s string) bool {
-			return strings.Contains(value, s) || strings.Contains(s, value) && len(value) >= 8
-		})
 }
 
 func (l *loader) problem(name string, e entry, wrong, fix string) {

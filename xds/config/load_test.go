@@ -176,6 +176,7 @@ func TestEverySettingIsKnown(t *testing.T) {
 		"KEYWHEEL_ENVOY_CONCURRENCY": false, "KEYWHEEL_WASM": false, "KEYWHEEL_ADMIN_TOKEN": true, "KEYWHEEL_ADMIN_READ_TOKEN": true,
 		"KEYWHEEL_MASTER_KEY": true, "KEYWHEEL_TLS_CERT": false, "KEYWHEEL_TLS_KEY": false, "KEYWHEEL_TLS_CA": false, "KEYWHEEL_XDS_INSECURE": false,
 		"KEYWHEEL_LOG_LEVEL": false, "KEYWHEEL_LOG_FORMAT": false, "KEYWHEEL_WEBHOOK_URL": true, "KEYWHEEL_WEBHOOK_SECRET": true, "KEYWHEEL_NOTIFY_URLS": true,
+		"KEYWHEEL_NOTIFY_ROUTES": false,
 	} {
 		for suffix, want := range map[string]bool{"": true, "_FILE": isSecret} {
 			_, _, err := load("", name+suffix+"=!")
@@ -263,7 +264,7 @@ func TestOwnListenerUnderOtherNames(t *testing.T) {
 }
 
 func TestForDemo(t *testing.T) {
-	c := mustLoad(t, "", "GROQ_API_KEY_9=gsk_true", "KEYWHEEL_HISTORY_DAYS=9")
+	c := mustLoad(t, "", append(everybody(), "GROQ_API_KEY_9=gsk_true", "KEYWHEEL_HISTORY_DAYS=9")...)
 	upstream := config.Upstream{Host: "127.0.0.1", Port: 4000}
 	demo, err := c.ForDemo(upstream, "/tmp/demo")
 	if err != nil {
@@ -277,7 +278,10 @@ func TestForDemo(t *testing.T) {
 			t.Errorf("key %+v", k)
 		}
 	}
-	if len(c.Keys) != 1 || c.Keys[0].Secret.Reveal() != "gsk_true" {
+	if n := demo.Notify; n.Telegram != nil || n.Email != nil || n.Webhook != nil || n.Services != nil || n.Routes != nil {
+		t.Errorf("the demo would tell %+v", n)
+	}
+	if len(c.Keys) != 1 || c.Keys[0].Secret.Reveal() != "gsk_true" || c.Notify.Telegram == nil || len(c.Notify.Routes) == 0 {
 		t.Error("the configuration itself has changed")
 	}
 	if _, err := c.ForDemo(config.Upstream{Host: "api.groq.com", Port: 443, TLS: true}, "/tmp"); err == nil {
@@ -286,8 +290,12 @@ func TestForDemo(t *testing.T) {
 }
 
 func TestConfigPrintsNoSecret(t *testing.T) {
-	c := mustLoad(t, "", "GROQ_API_KEY_1=gsk_never_shown", "KEYWHEEL_ADMIN_TOKEN=also-never-shown-anywhere")
-	for _, text := range []string{fmt.Sprint(*c), fmt.Sprintf("%+v %#v", c, *c), fmt.Sprintf("%v %x", c.Keys, c.AdminToken)} {
+	c := mustLoad(t, "", append(everybody(), "GROQ_API_KEY_1=gsk_never_shown", "KEYWHEEL_ADMIN_TOKEN=also-never-shown-anywhere")...)
+	n := c.Notify
+	for _, text := range []string{
+		fmt.Sprint(*c), fmt.Sprintf("%+v %#v", c, *c), fmt.Sprintf("%v %x", c.Keys, c.AdminToken),
+		fmt.Sprintf("%+v %+v %+v %+v %#v %x", n.Telegram, n.Email, n.Webhook, n.Services, n.Email.Server, n.Services),
+	} {
 		if strings.Contains(text, "never") || strings.Contains(text, fmt.Sprintf("%x", "never")) {
 			t.Errorf("shown: %s", text)
 		}

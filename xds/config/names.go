@@ -38,19 +38,20 @@ var settings = []setting{
 	{name: "KEYWHEEL_ADMIN_READ_TOKEN", secret: true},
 	{name: "KEYWHEEL_LOG_LEVEL"},
 	{name: "KEYWHEEL_LOG_FORMAT"},
+	{name: "TELEGRAM_BOT_TOKEN", secret: true},
+	{name: "TELEGRAM_CHAT_ID"},
+	{name: "TELEGRAM_API_URL"},
+	{name: "SMTP_URL", secret: true},
+	{name: "ALERT_EMAIL_FROM"},
+	{name: "ALERT_EMAIL_TO"},
+	{name: "KEYWHEEL_WEBHOOK_URL", secret: true},
+	{name: "KEYWHEEL_WEBHOOK_SECRET", secret: true},
+	{name: "KEYWHEEL_NOTIFY_URLS", secret: true},
+	{name: "KEYWHEEL_NOTIFY_ROUTES"},
 	{name: "KEYWHEEL_MASTER_KEY", secret: true, future: true},
 	{name: "KEYWHEEL_TLS_CERT", future: true},
 	{name: "KEYWHEEL_TLS_KEY", future: true},
 	{name: "KEYWHEEL_TLS_CA", future: true},
-	{name: "TELEGRAM_BOT_TOKEN", secret: true, future: true},
-	{name: "TELEGRAM_CHAT_ID", future: true},
-	{name: "TELEGRAM_API_URL", future: true},
-	{name: "SMTP_URL", secret: true, future: true},
-	{name: "ALERT_EMAIL_FROM", future: true},
-	{name: "ALERT_EMAIL_TO", future: true},
-	{name: "KEYWHEEL_WEBHOOK_URL", secret: true, future: true},
-	{name: "KEYWHEEL_WEBHOOK_SECRET", secret: true, future: true},
-	{name: "KEYWHEEL_NOTIFY_URLS", secret: true, future: true},
 }
 
 // keyFields are the endings of GROQ_KEY_n_….
@@ -82,8 +83,7 @@ func known(name string) bool {
 		slices.ContainsFunc(settings, func(s setting) bool { return s.name == name })
 }
 
-// nearest returns the known name that is most like name: one that has all its words if there is any, and of those the
-// one that takes the fewest changes.
+// nearest returns the known name that is most like name.
 func nearest(name string) string {
 	n := strings.TrimLeft(digits.FindString(name), "0")
 	if n == "" || len(n) > 6 {
@@ -99,10 +99,24 @@ func nearest(name string) string {
 			candidates = append(candidates, s.name+fileSuffix)
 		}
 	}
-	upper := strings.ToUpper(name)
+	return mostLike(strings.ToUpper(name), candidates)
+}
+
+// mostLike returns the candidate that is most like word: one that has all its words if there is any, and of those the
+// one that takes the fewest changes.
+func mostLike(word string, candidates []string) string {
 	return slices.MinFunc(candidates, func(a, b string) int {
-		return cmp.Or(missingWords(upper, a)-missingWords(upper, b), levenshtein.ComputeDistance(upper, a)-levenshtein.ComputeDistance(upper, b))
+		return cmp.Or(missingWords(word, a)-missingWords(word, b), levenshtein.ComputeDistance(word, a)-levenshtein.ComputeDistance(word, b))
 	})
+}
+
+// meant says what to write for a word that is none of candidates: the one that is like it, or all if none is.
+func meant(word string, candidates []string) string {
+	like := mostLike(word, candidates)
+	if missingWords(word, like) == 0 || levenshtein.ComputeDistance(word, like) <= len(like)/3 {
+		return "did you mean " + like + "?"
+	}
+	return "write " + orList(candidates)
 }
 
 // missingWords is 0 if candidate has all words of name, else 1.

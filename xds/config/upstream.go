@@ -39,9 +39,12 @@ func (u Upstream) URL() string {
 func (u Upstream) Addr() string { return net.JoinHostPort(u.Host, strconv.Itoa(u.Port)) }
 
 // Loopback says whether the upstream is on this machine.
-func (u Upstream) Loopback() bool {
-	ip, err := netip.ParseAddr(u.Host)
-	return u.Host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+func (u Upstream) Loopback() bool { return isLoopback(u.Host) }
+
+// isLoopback says whether a host, a name in small letters or an IP address, is this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // knownPaths are the paths of base URLs as clients write them; others are told of.
@@ -81,34 +84,54 @@ func (l *loader) loadUpstream(c *Config) {
 	c.Upstream = u
 }
 
-// parseUpstream reads a base URL and gives its path apart. wrong says what is wrong with it, without the value: a URL
-// may hold a password.
+// parseUpstream reads a base URL and gives its path apart, as it is written but without a slash at its end. wrong says
+// what is wrong with it, without the value: a URL may hold a password.
 func parseUpstream(s string) (u Upstream, path, wrong string) {
+	parsed, u, wrong := parseHTTP(s)
+	switch {
+	case wrong != "":
+		return Upstream{}, "", wrong
+	case parsed.User != nil:
+		return Upstream{}, "", "it holds a user name or password"
+	case parsed.RawQuery != "":
+		return Upstream{}, "", "it has a query"
+	}
+	return u, strings.TrimRight(parsed.EscapedPath(), "/"), ""
+}
+
+// parseHTTP reads any address of the web and says where it leads. wrong is as parseUpstream's.
+func parseHTTP(s string) (parsed *url.URL, u Upstream, wrong string) {
 	parsed, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return u, "", "it is not a URL"
+		return nil, u, "it is not a URL"
 	case parsed.Scheme != "https" && parsed.Scheme != "http":
-		return u, "", "it does not begin with https://"
-	case parsed.User != nil:
-		return u, "", "it holds a user name or password"
-	case parsed.RawQuery != "" || parsed.Fragment != "":
-		return u, "", "it has a query or a fragment"
+		return nil, u, "it does not begin with https://"
+	case parsed.Fragment != "":
+		return nil, u, "it has a fragment"
 	case !validHost(parsed.Hostname()):
-		return u, "", "it has no valid host name"
+		return nil, u, "it has no valid host name"
 	}
 	u = Upstream{Host: strings.ToLower(parsed.Hostname()), TLS: parsed.Scheme == "https", Port: 80}
 	if u.TLS {
 		u.Port = 443
 	}
-	if parsed.Port() != "" {
-		port, err := strconv.ParseUint(parsed.Port(), 10, 16)
-		if err != nil || port == 0 {
-			return Upstream{}, "", "its port is not a number from 1 to 65535"
-		}
-		u.Port = int(port)
+	if u.Port, wrong = portOf(parsed, u.Port); wrong != "" {
+		return nil, Upstream{}, wrong
 	}
-	return u, strings.TrimRight(parsed.Path, "/"), ""
+	return parsed, u, ""
+}
+
+// portOf returns the port of a URL, usual if it has none.
+func portOf(u *url.URL, usual int) (port int, wrong string) {
+	if u.Port() == "" {
+		return usual, ""
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || n == 0 {
+		return 0, "its port is not a number from 1 to 65535"
+	}
+	return int(n), ""
 }
 
 // validHost says whether host is an IP address or can be a DNS name.
