@@ -8,7 +8,7 @@ import (
 
 // Layout of the gate's entry: a fixed head, two window slots, then the key in use.
 const (
-	gateVersion = 1
+	gateVersion = 2
 
 	gateChange = 8  // i64: how often the key in use changed
 	gateNoted  = 16 // i64: the change whose first completion is noted
@@ -17,7 +17,7 @@ const (
 	gateSlots  = 40
 
 	gateCounts   = 8 // after i32 window and four bytes of room
-	gateFields   = 11
+	gateFields   = 12
 	gateSlotSize = gateCounts + 8*gateFields
 	gateFixed    = gateSlots + 2*gateSlotSize
 )
@@ -30,6 +30,7 @@ const (
 	fieldRefused
 	fieldFailed
 	fieldCut
+	fieldLimited
 	fieldRescues
 	fieldTimeMS
 	fieldFirstRefusal
@@ -54,6 +55,7 @@ var outcomeField = [...]int{fieldSucceeded, fieldCallerFaults, fieldRefused, fie
 // Call is a client call that has ended.
 type Call struct {
 	Outcome    Outcome
+	Limited    bool                  // failed with a 429 of Groq's
 	Rescued    bool                  // another key took over
 	Out        bool                  // refused because no key could serve it for longer than a moment
 	TimeMS     int64                 // headers in to last byte out
@@ -106,6 +108,9 @@ func (k *Book) End(w quota.Window, nowMS int64, c Call) {
 		s := g.slot(w)[gateCounts:]
 		addI64(s, 8*fieldRequests, 1)
 		addI64(s, 8*outcomeField[c.Outcome], 1)
+		if c.Limited && c.Outcome == Failed {
+			addI64(s, 8*fieldLimited, 1)
+		}
 		if c.Rescued && c.Outcome == Succeeded {
 			addI64(s, 8*fieldRescues, 1)
 		}

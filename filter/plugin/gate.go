@@ -262,7 +262,7 @@ func (g *gate) OnHttpStreamDone() {
 		details = property("response", "code_details")
 	}
 	g.vm.settledMS = hostMS()
-	c := account.Call{Out: g.out, TimeMS: max(0, g.vm.settledMS-g.startMS)}
+	c := account.Call{Out: g.out, Limited: g.status == 429, TimeMS: max(0, g.vm.settledMS-g.startMS)}
 	if g.admitted {
 		g.settle(&c, at, details)
 	}

@@ -152,14 +152,14 @@ func (e *encoder) use(u *CredentialUse) {
 
 // gateFields are the JSON names of GateUsage's fields, in the order of Field.
 var gateFields = [...]string{
-	"requests", "succeeded", "caller_faults", "refused", "failed", "cut", "rescues", "time_ms",
+	"requests", "succeeded", "caller_faults", "refused", "failed", "cut", "limited", "rescues", "time_ms",
 	"first_refusal_ms", "last_refusal_ms", "last_served_ms",
 }
 
 // Field returns the i-th field, in the order in which they are declared. It panics where there is none.
 func (g *GateUsage) Field(i int) *int64 {
 	return [...]*int64{
-		&g.Requests, &g.Succeeded, &g.CallerFaults, &g.Refused, &g.Failed, &g.Cut, &g.Rescues, &g.TimeMS,
+		&g.Requests, &g.Succeeded, &g.CallerFaults, &g.Refused, &g.Failed, &g.Cut, &g.Limited, &g.Rescues, &g.TimeMS,
 		&g.FirstRefusalMS, &g.LastRefusalMS, &g.LastServedMS,
 	}[i]
 }

@@ -181,6 +181,7 @@ type GateUsage struct {
 	Refused        int64 `json:"refused"`          // refused locally because no key was left
 	Failed         int64 `json:"failed"`           // 5xx and 429 that reached the client from upstream or from Envoy
 	Cut            int64 `json:"cut"`              // ended before their last byte
+	Limited        int64 `json:"limited"`          // of Failed: 429 that reached the client from upstream
 	Rescues        int64 `json:"rescues"`          // calls in which another key took over, and served
 	TimeMS         int64 `json:"time_ms"`          // headers in to last byte out, summed over Succeeded
 	FirstRefusalMS int64 `json:"first_refusal_ms"` // age of the first refusal since the last served call; 0: none
