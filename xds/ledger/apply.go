@@ -7,6 +7,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 // Peer is where a report came from.
@@ -22,6 +23,7 @@ type incoming struct {
 	repeated bool // not newer than one that was taken in
 	reserved map[protocol.CredentialID]protocol.CredentialUse
 	before   map[*account]used // of the accounts that it changes
+	since    time.Time         // from when on it tells of use that no report told of before
 	served   bool              // a call was served after the last refusal
 }
 
@@ -88,7 +90,7 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	if inc == nil {
 		inc = t.meet(newcomer, r)
 	}
-	in := &incoming{Report: r, inc: inc, repeated: r.Seq <= inc.seq, before: map[*account]used{}}
+	in := &incoming{Report: r, inc: inc, repeated: r.Seq <= inc.seq, before: map[*account]used{}, since: t.since(inc)}
 	if inc.seq > 0 && r.Seq > inc.seq {
 		l.stats.Missed += r.Seq - inc.seq - 1
 	}
@@ -106,6 +108,7 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	t.learn(in)
 	t.takeNotes(in)
 	t.backAgain(in)
+	t.tellSkew(in)
 	answer := &protocol.Answer{
 		Version: protocol.Version, Epoch: l.meta.Epoch, Incarnation: r.Incarnation, NowMS: t.now.UnixMilli(), Clock: l.clock(),
 		Allowances: t.offers(inc), Findings: l.inForce(t.now),
@@ -165,6 +168,29 @@ func (t *tx) meet(inc *incarnation, r *protocol.Report) *incarnation {
 	inc.Dead = true // until revive, which counts it in
 	t.log(slog.LevelInfo, "Envoy connected", "node", r.Node, "incarnation", inc.id)
 	return inc
+}
+
+// A clock of Envoy's that is so far from ours is told of, until it is as near as closeBy again.
+const (
+	farOff  = 30 * time.Second
+	closeBy = 20 * time.Second
+)
+
+// tellSkew tells once of an Envoy whose clock is far from ours. Nothing depends on it but its own logs and certificates.
+func (t *tx) tellSkew(in *incoming) {
+	inc := in.inc
+	if in.repeated {
+		return
+	}
+	skew := time.UnixMilli(in.HostMS).Sub(t.mono)
+	switch {
+	case skew.Abs() <= closeBy:
+		inc.toldSkew = false
+	case skew.Abs() > farOff && !inc.toldSkew:
+		inc.toldSkew = true
+		t.tell(event.Event{Kind: event.ClockSkew, Level: event.Warning, Node: inc.Node, SkewS: int64(skew.Seconds())},
+			line{slog.LevelWarn, "Envoy's clock is far from ours", []any{"node", inc.Node, "ahead", skew.Round(time.Second).String()}})
+	}
 }
 
 // reported takes down, once all is durable, what is only of interest until the next report.

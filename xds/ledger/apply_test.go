@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"keywheel/shared/protocol"
+	"keywheel/xds/event"
 )
 
 func TestUsageIsCountedOnce(t *testing.T) {
@@ -171,7 +172,7 @@ func TestImpossibleStepIsSetAside(t *testing.T) {
 		t.Errorf("used %d, want 50: what comes after is counted", got)
 	}
 	events := w.Events(0, 0)
-	if len(events) != 1 || events[0].Kind != EventQuarantined || w.Stats().Quarantined != 0 {
+	if len(events) != 1 || events[0].Kind != event.Quarantined || w.Stats().Quarantined != 0 {
 		t.Errorf("events %+v", events)
 	}
 	d, _ := w.Day(window(today))

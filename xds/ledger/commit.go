@@ -116,7 +116,10 @@ func (l *Ledger) runBatch(batch []*op) []line {
 		f()
 	}
 	if t.pushed {
-		l.signal()
+		signal(l.changed)
+	}
+	if t.noticed {
+		signal(l.outbox)
 	}
 	return append(l.storeWorks(), t.lines...)
 }
@@ -196,6 +199,7 @@ type tx struct {
 	members bool  // the set of living incarnations changed
 	stale   bool  // the assignment may have changed
 	pushed  bool  // it has
+	noticed bool  // there are new notifications
 	raised  int64 // the generation that the running change made; 0: none
 }
 

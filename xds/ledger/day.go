@@ -7,6 +7,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/summary"
 )
 
 // Day is what was counted in a window.
@@ -20,11 +21,38 @@ type Day struct {
 // day is what is kept of a window beside its sources, and after them.
 type day struct {
 	window    quota.Window
-	Rotations int64   `json:"rotations,omitempty"`
-	Turns     []turn  `json:"turns,omitempty"` // the newest changes of the key in use
-	Folded    *folded `json:"folded,omitempty"`
+	Rotations int64    `json:"rotations,omitempty"`
+	Turns     []turn   `json:"turns,omitempty"`   // the newest changes of the key in use
+	Rescued   []moment `json:"rescued,omitempty"` // the newest minutes in which calls were rescued
+	Down      []span   `json:"down,omitempty"`    // when requests came and no key could serve; the newest
+	DownMS    int64    `json:"down_ms,omitempty"` // how long that was before
+
+	// What is kept of the day once its sources are not.
+	Folded  *folded          `json:"folded,omitempty"`
+	Shape   []int64          `json:"shape,omitempty"`   // tokens of all keys, by bucket
+	Drained bool             `json:"drained,omitempty"` // every key was exhausted
+	Sum     *summary.Summary `json:"sum,omitempty"`
 
 	gone bool
+}
+
+// moment is that something happened so often in the minute that begins at AtMS.
+type moment struct {
+	AtMS int64 `json:"at_ms"`
+	N    int64 `json:"n"`
+}
+
+// maxMoments bounds the minutes that are kept.
+const maxMoments = 100
+
+// rescued adds to the minute of a time.
+func rescued(moments []moment, minuteMS, n int64) []moment {
+	out := slices.Clone(moments)
+	if i := slices.IndexFunc(out, func(m moment) bool { return m.AtMS == minuteMS }); i >= 0 {
+		out[i].N += n
+		return out
+	}
+	return append(out[max(0, len(out)-maxMoments+1):], moment{minuteMS, n})
 }
 
 // folded is the sum over sources that are no longer kept.
@@ -73,14 +101,13 @@ func (l *Ledger) Day(w quota.Window) (d Day, ok bool) {
 	return d, true
 }
 
-// sumOf sums over a window's sources and gates. ok is false where there are none.
+// sumOf sums over a window's sources and gates. ok is false where they counted nothing.
 func (l *Ledger) sumOf(w quota.Window) (f folded, ok bool) {
 	sums := map[protocol.CredentialID]*protocol.CredentialUsage{}
 	for id, s := range l.sources {
 		if id.window != w {
 			continue
 		}
-		ok = true
 		sum := sums[id.credential]
 		if sum == nil {
 			sum = &protocol.CredentialUsage{Credential: id.credential, Attempts: map[string]int64{}}
@@ -102,7 +129,7 @@ func (l *Ledger) sumOf(w quota.Window) (f folded, ok bool) {
 			f.Credentials = append(f.Credentials, *u)
 		}
 	}
-	return f, ok
+	return f, ok || len(f.Credentials) > 0
 }
 
 // addTo adds what a source used to a sum. Tokens that were set aside are left out.
@@ -144,6 +171,7 @@ func addGate(sum, g *protocol.GateUsage) {
 	sum.Refused += g.Refused
 	sum.Failed += g.Failed
 	sum.Cut += g.Cut
+	sum.Limited += g.Limited
 	sum.Rescues += g.Rescues
 	sum.TimeMS += g.TimeMS
 }
@@ -180,9 +208,11 @@ func (t *tx) fold() {
 
 func (t *tx) foldWindow(w quota.Window) {
 	l := t.l
-	sum, _ := l.sumOf(w)
-	d := change(t, t.day(w))
-	d.Folded = &sum
+	if sum, known := l.sumOf(w); known || l.days[w] != nil {
+		frozen, shape, drained := l.summarize(w), l.shape(w), l.drained(w)
+		d := change(t, t.day(w))
+		d.Folded, d.Sum, d.Shape, d.Drained = &sum, &frozen, shape, drained
+	}
 	for id, s := range l.sources {
 		if id.window == w {
 			change(t, s).gone = true
@@ -196,15 +226,20 @@ func (t *tx) foldWindow(w quota.Window) {
 			drop(t, l.gates, id)
 		}
 	}
+	for id, s := range l.series {
+		if id.window == w {
+			change(t, s).gone = true
+			drop(t, l.series, id)
+		}
+	}
 	m := change(t, l.meta)
 	m.FoldedAtMS = t.mono.UnixMilli()
 	m.FoldedThrough = max(m.FoldedThrough, w.String())
 }
 
-// forgetOld drops what is older than the history.
-func (t *tx) forgetOld() {
+// forgetOld drops what is older than a window.
+func (t *tx) forgetOld(oldest quota.Window) {
 	l := t.l
-	oldest := t.window - quota.Window(l.historyDays)
 	for w, d := range l.days {
 		if w < oldest {
 			change(t, d).gone = true

@@ -13,6 +13,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -89,8 +90,10 @@ func TestDay(t *testing.T) {
 	if v.Keys[0].Status != quota.Active || v.Keys[1].Status != quota.Standby || v.Keys[2].Status != quota.Standby || v.Pool.Used != 0 || v.Health != 100 || v.Window.String() != "2025-11-19" {
 		t.Errorf("at midnight %+v", v)
 	}
+	d.until("24:02")
 	golden(t, "day.log", strings.Join(d.log, "\n")+"\n")
 	checkDayEvents(t, w.Events(0, 0))
+	checkDaySummary(t, w)
 	w.check()
 }
 
@@ -111,7 +114,7 @@ func checkAfternoon(t *testing.T, v View) {
 	}
 }
 
-func checkDayEvents(t *testing.T, events []Event) {
+func checkDayEvents(t *testing.T, events []event.Event) {
 	t.Helper()
 	var got []string
 	for i, e := range events {
@@ -121,7 +124,7 @@ func checkDayEvents(t *testing.T, events []Event) {
 		got = append(got, strings.Join([]string{string(e.Kind), string(e.Level), e.Key, quota.Group(e.Used), e.From + ">" + e.To}, " "))
 	}
 	want := []string{
-		"threshold warning 1 10,800 >", "threshold critical 1 12,960 >", "threshold info 1 14,400 >", "rotated info 2 0 1>2", "reset info  0 >",
+		"threshold warning 1 10,800 >", "threshold critical 1 12,960 >", "threshold info 1 14,400 >", "rotated info 2 0 1>2", "reset info  0 >", "summary info  0 >",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -170,9 +173,9 @@ func TestJumpsOfTheClock(t *testing.T) {
 	thresholds, resets := 0, 0
 	for _, ev := range w.Events(0, 0) {
 		switch ev.Kind {
-		case EventThreshold:
+		case event.Threshold:
 			thresholds++
-		case EventReset:
+		case event.Reset:
 			resets++
 		}
 	}

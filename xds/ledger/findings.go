@@ -10,6 +10,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 const (
@@ -100,37 +101,38 @@ func (t *tx) find(k *key, f *protocol.Finding) {
 	}
 	change(t, old)
 	old.UntilMS, old.Code = until, f.Code
-	t.tell(k, old)
+	t.tellFinding(k, old)
 }
 
-// tell says once that a key cannot serve for a while.
-func (t *tx) tell(k *key, f *finding) {
+// tellFinding says once that a key cannot serve for a while.
+func (t *tx) tellFinding(k *key, f *finding) {
 	if f.Told {
 		return
 	}
-	e := Event{Key: k.ID, Reason: string(f.Kind), Code: f.Code, Detail: f.Model}
+	until := time.UnixMilli(f.UntilMS).UTC()
+	e := event.Event{Key: k.ID, Reason: string(f.Kind), Code: f.Code, Detail: f.Model, Until: until}
 	switch {
 	case f.Kind == protocol.Invalid:
-		e.Kind, e.Level = EventKeyInvalid, LevelCritical
+		e.Kind, e.Level = event.KeyInvalid, event.Critical
 	case f.Kind == protocol.Restricted:
-		e.Kind, e.Level = EventKeyRestricted, LevelCritical
+		e.Kind, e.Level = event.KeyRestricted, event.Critical
 	case f.Kind == protocol.Cooling && f.UntilMS-t.now.UnixMilli() >= longCooling.Milliseconds():
-		e.Kind, e.Level = EventKeyCooling, LevelInfo
+		e.Kind, e.Level = event.KeyCooling, event.Info
 	default:
 		return
 	}
 	f.Told = true
-	t.event(e)
-	if e.Level != LevelCritical {
-		until := time.UnixMilli(f.UntilMS).UTC().Format(time.RFC3339)
-		t.log(slog.LevelInfo, k.name()+" is cooling down until "+until, "model", f.Model)
-		return
+	said := line{slog.LevelInfo, k.name() + " is cooling down until " + until.Format(time.RFC3339), []any{"model", f.Model}}
+	if e.Level == event.Critical {
+		said = line{slog.LevelError, fmt.Sprintf("%s refused by Groq (%s)", k.name(), cmp.Or(f.Code, string(f.Kind))), nil}
 	}
-	code := f.Code
-	if code == "" {
-		code = string(f.Kind)
-	}
-	t.log(slog.LevelError, fmt.Sprintf("%s refused by Groq (%s)", k.name(), code))
+	t.tell(e, said)
+}
+
+// recovered says that what people were told of a key is over.
+func (t *tx) recovered(k *key, f *finding) {
+	t.tell(event.Event{Kind: event.KeyRecovered, Level: event.Info, Key: k.ID, Reason: string(f.Kind), Detail: f.Model},
+		line{slog.LevelInfo, k.name() + " may serve again", []any{"after", string(f.Kind)}})
 }
 
 // forget drops a finding.
@@ -148,8 +150,7 @@ func (t *tx) expire() {
 		}
 		t.forget(f)
 		if k := t.l.keyOf(f.Credential); k != nil && f.Told {
-			t.event(Event{Kind: EventKeyRecovered, Level: LevelInfo, Key: k.ID, Reason: string(f.Kind), Detail: f.Model})
-			t.log(slog.LevelInfo, k.name()+" may serve again", "after", string(f.Kind))
+			t.recovered(k, f)
 		}
 	}
 }

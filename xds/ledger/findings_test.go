@@ -8,6 +8,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 func TestInvalidKey(t *testing.T) {
@@ -176,12 +177,12 @@ func TestFindingsAreBounded(t *testing.T) {
 		t.Errorf("stats %+v", w.Stats())
 	}
 	events := w.Events(0, 0)
-	if len(events) != 1 || events[0].Kind != EventKeyCooling {
+	if len(events) != 1 || events[0].Kind != event.KeyCooling {
 		t.Errorf("events %+v", events)
 	}
 	w.wait(maxAge)
 	w.tick()
-	if events := w.Events(1, 0); len(events) != 2 || events[0].Kind != EventKeyRecovered || events[1].Kind != EventReset {
+	if events := w.Events(1, 0); len(events) != 2 || events[0].Kind != event.KeyRecovered || events[1].Kind != event.Reset {
 		t.Errorf("events %+v", events)
 	}
 	w.check()

@@ -7,14 +7,15 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger/store/storetest"
 )
 
@@ -39,6 +40,7 @@ type world struct {
 	level  slog.Level
 	keys   []KeyConfig
 	policy protocol.Policy
+	route  func(*event.Event) Route // set before reopen; nil: the log alone
 }
 
 const today = "2025-11-18"
@@ -75,10 +77,10 @@ func newWorld(t tb, keys []KeyConfig) *world {
 	return w
 }
 
-// at is a time of the story's day; 24:00 is its end.
+// at is a time of the story's day; 24:00 is its end, 24:05 five minutes later.
 func at(clock string) time.Time {
-	if clock == "24:00" {
-		return at("00:00").Add(24 * time.Hour)
+	if next, ok := strings.CutPrefix(clock, "24:"); ok {
+		return at("00:" + next).Add(24 * time.Hour)
 	}
 	t, err := time.Parse("2006-01-02 15:04", today+" "+clock)
 	if err != nil {
@@ -92,7 +94,7 @@ func (w *world) reopen() {
 	w.Helper()
 	w.memory.Open()
 	l, err := Open(context.Background(), Options{
-		Store: w.store, Keys: w.keys, Policy: w.policy, Log: slog.New(w),
+		Store: w.store, Keys: w.keys, Policy: w.policy, Log: slog.New(w), Route: w.route,
 		Now:  func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.time },
 		Mono: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.host },
 	})
@@ -153,6 +155,11 @@ func (w *world) said() []string {
 	lines := w.lines
 	w.lines = nil
 	return lines
+}
+
+// eventsOf are the events of a kind.
+func (w *world) eventsOf(kind event.Kind) []event.Event {
+	return slices.DeleteFunc(w.Events(0, 0), func(e event.Event) bool { return e.Kind != kind })
 }
 
 func (w *world) key(id string) KeyView {
@@ -227,6 +234,10 @@ func (w *world) checkStore() {
 	addAll(add, l.crossed)
 	addAll(add, l.findings)
 	addAll(add, l.days)
+	addAll(add, l.series)
+	for _, n := range l.notices {
+		add(n)
+	}
 	for _, s := range l.sources {
 		if b, _ := json.Marshal(s.kept()); string(b) != "{}" {
 			add(s)
@@ -250,133 +261,6 @@ func (w *world) checkStore() {
 func addAll[K comparable, R record](add func(record), m map[K]R) {
 	for _, r := range m {
 		add(r)
-	}
-}
-
-// envoy makes reports as a filter does.
-type envoy struct {
-	peer    Peer
-	id      string
-	node    string
-	seq     int64
-	epoch   int64
-	gen     int64
-	windows map[string]*protocol.WindowUsage
-	notes   []protocol.Note
-	noteAt  []time.Time
-	found   []protocol.Finding
-	held    []protocol.CredentialUse
-	allowed map[string]int64 // tokens by credential and window
-	asked   map[string]int64 // requests
-	more    map[string]bool
-}
-
-var made struct {
-	sync.Mutex
-	n uint64
-}
-
-// newEnvoy starts an Envoy process at a host's time.
-func newEnvoy(host time.Time) *envoy {
-	made.Lock()
-	defer made.Unlock()
-	made.n++
-	var u uuid.UUID
-	ms := uint64(host.UnixMilli())
-	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
-	}
-	u[6], u[8] = 0x70, 0x80
-	for i := range 4 {
-		u[12+i] = byte(made.n >> (24 - 8*i))
-	}
-	return &envoy{id: u.String(), node: "envoy", windows: map[string]*protocol.WindowUsage{}, peer: Peer{ConnID: made.n, Local: true}}
-}
-
-func (w *world) newEnvoy() *envoy { return newEnvoy(w.mono()) }
-
-func (e *envoy) window(w string) *protocol.WindowUsage {
-	if e.windows[w] == nil {
-		e.windows[w] = &protocol.WindowUsage{Window: w}
-	}
-	return e.windows[w]
-}
-
-func (e *envoy) credential(w string, c protocol.CredentialID) *protocol.CredentialUsage {
-	u := e.window(w)
-	for i := range u.Credentials {
-		if u.Credentials[i].Credential == c {
-			return &u.Credentials[i]
-		}
-	}
-	u.Credentials = append(u.Credentials, protocol.CredentialUsage{
-		Credential: c, Attempts: map[string]int64{}, TimeMS: make([]int64, len(protocol.TimeBuckets)+1), Models: []protocol.ModelUsage{{Model: "llama"}},
-	})
-	return &u.Credentials[len(u.Credentials)-1]
-}
-
-// spend is a request that went well.
-func (e *envoy) spend(w string, c protocol.CredentialID, tokens int64) {
-	u := e.credential(w, c)
-	u.Requests++
-	u.Attempts["ok"]++
-	u.TimeMS[11]++
-	u.Models[0].Total += tokens
-	u.Models[0].Prompt += tokens / 2
-	u.Models[0].Completion += tokens - tokens/2
-	g := &e.window(w).Gate
-	g.Requests++
-	g.Succeeded++
-	g.TimeMS += 1200
-	g.LastServedMS = 1
-}
-
-func (e *envoy) spent(w string, c protocol.CredentialID) int64 {
-	return e.credential(w, c).Models[0].Total
-}
-
-func (e *envoy) note(when time.Time, n protocol.Note) {
-	n.Seq = int64(len(e.notes) + 1)
-	e.notes = append(e.notes, n)
-	e.noteAt = append(e.noteAt, when)
-}
-
-// report is a copy of everything so far.
-func (e *envoy) report(now time.Time) *protocol.Report {
-	e.seq++
-	r := &protocol.Report{
-		Version: protocol.Version, Node: e.node, Incarnation: e.id, Seq: e.seq, NowMS: now.UnixMilli(), HostMS: now.UnixMilli(),
-		Epoch: e.epoch, Generation: e.gen, Findings: slices.Clone(e.found), Notes: slices.Clone(e.notes), Reserved: slices.Clone(e.held),
-	}
-	for i := range r.Notes {
-		r.Notes[i].AgeMS = max(0, now.Sub(e.noteAt[i]).Milliseconds())
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.windows)) {
-		u := *e.windows[name]
-		u.Credentials = slices.Clone(u.Credentials)
-		for i := range u.Credentials {
-			c := &u.Credentials[i]
-			c.Attempts, c.TimeMS, c.Models = maps.Clone(c.Attempts), slices.Clone(c.TimeMS), slices.Clone(c.Models)
-		}
-		r.Windows = append(r.Windows, u)
-	}
-	return r
-}
-
-// take follows an answer unless a newer one is followed.
-func (e *envoy) take(a *protocol.Answer) {
-	if a.Epoch < e.epoch || a.Epoch == e.epoch && a.Generation < e.gen {
-		return
-	}
-	same := a.Epoch == e.epoch && a.Generation == e.gen
-	e.epoch, e.gen = a.Epoch, a.Generation
-	if same {
-		return // a filter does not write the same generation twice
-	}
-	e.allowed, e.asked, e.more = map[string]int64{}, map[string]int64{}, map[string]bool{}
-	for _, x := range a.Allowances {
-		name := x.Credential + " " + x.Window
-		e.allowed[name], e.asked[name], e.more[name] = x.Tokens, x.Requests, x.More
 	}
 }
 

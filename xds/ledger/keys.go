@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 // SetKeys takes over the configured keys, in rank order. A key whose secret is another than before gets the next
@@ -78,9 +80,13 @@ func (l *Ledger) Clear(ctx context.Context, keyID string) (generation int64, err
 		if k == nil {
 			return fmt.Errorf("%w: %s", ErrNoKey, keyID)
 		}
+		var told []*finding
 		for _, f := range l.findings {
 			if l.org(f.Credential) == k.Org {
 				t.forget(f)
+				if f.Told {
+					told = append(told, f)
+				}
 			}
 		}
 		t.rearrange(func() {
@@ -91,8 +97,14 @@ func (l *Ledger) Clear(ctx context.Context, keyID string) (generation int64, err
 			}
 			l.arrange(l.configs())
 		})
-		t.event(Event{Kind: EventKeyCleared, Level: LevelInfo, Key: keyID})
-		t.log(slog.LevelInfo, k.name()+" cleared: what was learned of its organization is forgotten")
+		t.tell(event.Event{Kind: event.KeyCleared, Level: event.Info, Key: keyID},
+			line{slog.LevelInfo, k.name() + " cleared: what was learned of its organization is forgotten", nil})
+		slices.SortFunc(told, func(a, b *finding) int {
+			return cmp.Or(cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Model, b.Model))
+		})
+		for _, f := range told {
+			t.recovered(l.keyOf(f.Credential), f)
+		}
 		t.after = append(t.after, func() { generation = l.assignment.Generation })
 		return nil
 	})

@@ -20,6 +20,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger/store"
 )
 
@@ -50,6 +51,10 @@ type Options struct {
 	Log    *slog.Logger          // nil: nothing is logged
 
 	HistoryDays int // 0: DefaultHistoryDays
+
+	// Route says who hears of an event. It is called while a change is made, so it must be quick and call nothing of the
+	// ledger's. Nil: the log alone.
+	Route func(*event.Event) Route
 }
 
 // Ledger is the account. It is safe for concurrent use.
@@ -60,6 +65,8 @@ type Ledger struct {
 	log         *slog.Logger
 	historyDays int
 	changed     chan struct{}
+	outbox      chan struct{}
+	route       func(*event.Event) Route
 	token       atomic.Pointer[reportToken] // a copy of tokens as committed
 
 	queueMu sync.Mutex
@@ -79,8 +86,10 @@ type Ledger struct {
 	gates        map[gateID]*gate
 	days         map[quota.Window]*day
 	crossed      map[crossedID]*crossed
+	series       map[crossedID]*series
 	findings     map[findingID]*finding
-	events       []*Event // by ID
+	events       []*happened // by ID
+	notices      []*notice   // by number
 	living       map[*incarnation]struct{}
 	unsure       map[record]struct{} // that a failed commit may have written
 	storeErr     error
@@ -92,6 +101,8 @@ type Ledger struct {
 	poolRing   ring
 	models     map[quota.Window]map[string]struct{}
 	assignment protocol.Assignment
+	outlooks   outlooks
+	usedUntil  time.Time // of what was read at the start: the end of the last bucket in which a key was used
 	stats      Stats
 	quarter    int64        // of an hour, in which Tick was last called; 0: never
 	window     quota.Window // when Tick last looked
@@ -117,10 +128,10 @@ type Stats struct {
 func Open(ctx context.Context, o Options) (*Ledger, error) {
 	l := &Ledger{
 		store: o.Store, now: o.Now, mono: o.Mono, clock: o.Clock, log: o.Log, historyDays: o.HistoryDays, policy: o.Policy,
-		changed: make(chan struct{}, 1), lead: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), route: o.Route, lead: make(chan struct{}, 1),
 		byID: map[string]*key{}, credentials: map[string]*credential{}, incarnations: map[string]*incarnation{},
 		sources: map[sourceID]*source{}, gates: map[gateID]*gate{}, days: map[quota.Window]*day{},
-		crossed: map[crossedID]*crossed{}, findings: map[findingID]*finding{}, living: map[*incarnation]struct{}{},
+		crossed: map[crossedID]*crossed{}, series: map[crossedID]*series{}, findings: map[findingID]*finding{}, living: map[*incarnation]struct{}{},
 		unsure: map[record]struct{}{}, conns: map[uint64]*conn{}, nodes: map[string]*node{}, rings: map[string]*ring{},
 		models: map[quota.Window]map[string]struct{}{}, meta: &meta{}, tokens: &reportToken{},
 	}
@@ -151,6 +162,9 @@ func (l *Ledger) defaults() {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
+	if l.route == nil {
+		l.route = func(*event.Event) Route { return Route{Log: true} }
+	}
 	if l.historyDays <= 0 {
 		l.historyDays = DefaultHistoryDays
 	}
@@ -164,6 +178,9 @@ func (t *tx) start() error {
 		m.Epoch = t.mono.UnixMilli()
 		m.CreatedMS = m.Epoch
 		m.Announced = t.window.String()
+	}
+	if l.meta.Summarized == "" { // days before the first are nobody's
+		change(t, l.meta).Summarized = (t.window - 1).String()
 	}
 	if l.tokens.Current == "" {
 		t.newToken()
@@ -188,9 +205,9 @@ func (l *Ledger) Close() error {
 // Changed tells one receiver that the assignment may have changed since it was last told.
 func (l *Ledger) Changed() <-chan struct{} { return l.changed }
 
-func (l *Ledger) signal() {
+func signal(c chan<- struct{}) {
 	select {
-	case l.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -39,8 +39,8 @@ func thresholdLine(k *key, level int, m *meter, unit string) (string, slog.Level
 }
 
 // backupLines name the keys after this one that can take over.
-func (t *tx) backupLines(a *account) []string {
-	var lines []string
+func (t *tx) backupLines(a *account) []line {
+	var lines []line
 	troubles := t.l.troubles(t.now)
 	for i, k := range t.l.keys {
 		b := k.account(a.window)
@@ -55,7 +55,7 @@ func (t *tx) backupLines(a *account) []string {
 		if b.tokens.limit > 0 {
 			used += " used"
 		}
-		lines = append(lines, fmt.Sprintf("%s ready as %s (%s)", k.name(), word, used))
+		lines = append(lines, line{slog.LevelInfo, fmt.Sprintf("%s ready as %s (%s)", k.name(), word, used), nil})
 	}
 	return lines
 }

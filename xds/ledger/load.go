@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,6 +73,8 @@ var readers = map[string]func(l *Ledger, key string, value []byte) error{
 	crossedBucket:     (*Ledger).readCrossed,
 	findingBucket:     (*Ledger).readFinding,
 	eventBucket:       (*Ledger).readEvent,
+	noticeBucket:      (*Ledger).readNotice,
+	seriesBucket:      (*Ledger).readSeries,
 }
 
 func (l *Ledger) readMeta(key string, value []byte) error {
@@ -172,13 +176,41 @@ func (l *Ledger) readFinding(_ string, value []byte) error {
 }
 
 func (l *Ledger) readEvent(key string, value []byte) error {
-	e := &Event{}
-	if err := json.Unmarshal(value, e); err != nil {
+	e := &happened{}
+	if err := json.Unmarshal(value, &e.Event); err != nil {
 		return err
 	}
-	if eventKey(e.ID) != key {
+	if number(e.ID) != key {
 		return fmt.Errorf("it is event %d", e.ID)
 	}
 	l.events = append(l.events, e) // keys, and so IDs, ascend
+	return nil
+}
+
+func (l *Ledger) readNotice(key string, value []byte) error {
+	n := &notice{}
+	if err := json.Unmarshal(value, &n.Notification); err != nil {
+		return err
+	}
+	seq, err := strconv.ParseInt(key, 10, 64)
+	if err != nil || number(seq) != key {
+		return errors.New("its key is no number")
+	}
+	n.Seq = seq
+	l.notices = append(l.notices, n)
+	return nil
+}
+
+func (l *Ledger) readSeries(key string, value []byte) error {
+	w, k, err := cutWindow(key)
+	if err != nil {
+		return err
+	}
+	s := &series{window: w, key: k}
+	l.series[crossedID{w, k}] = s
+	if err := json.Unmarshal(value, s); err != nil {
+		return err
+	}
+	l.usedUntil = newer(s.end(), l.usedUntil)
 	return nil
 }

@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	"keywheel/shared/groq"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 // What one request can take at most, and how many requests one report can bring: more is no usage but a fault, and is
@@ -104,6 +106,9 @@ func (t *tx) mergeUsage(in *incoming, w quota.Window, u *protocol.CredentialUsag
 			k.ring.add(now, d.ok, d.failed, d.times)
 		}
 	})
+	if k != nil {
+		t.plot(in, w, k.ID, d.tokens, d.requests)
+	}
 	if a != nil {
 		t.log(slog.LevelDebug, addedLine(k, d.tokens, a.tokens.spent, a.tokens.limit),
 			"node", in.inc.Node, "requests", d.requests)
@@ -216,9 +221,9 @@ func (t *tx) quarantined(in *incoming, s *source, tokens int64) {
 	l := t.l
 	t.after = append(t.after, func() { l.stats.Quarantined++ })
 	keyID, _, _ := protocol.SplitCredential(s.id.credential)
-	t.event(Event{Kind: EventQuarantined, Level: LevelWarning, Key: keyID, Window: s.id.window.String(), Used: tokens, Node: in.inc.Node})
-	t.log(slog.LevelWarn, fmt.Sprintf("Groq Key %s: a report of %s tokens at once is not counted; no request can have taken them", keyID, quota.Group(tokens)),
-		"node", in.inc.Node)
+	text := fmt.Sprintf("Groq Key %s: a report of %s tokens at once is not counted; no request can have taken them", keyID, quota.Group(tokens))
+	t.tell(event.Event{Kind: event.Quarantined, Level: event.Warning, Key: keyID, Window: s.id.window.String(), Used: tokens, Node: in.inc.Node},
+		line{slog.LevelWarn, text, []any{"node", in.inc.Node}})
 }
 
 // mergeGate takes in what an incarnation's gate counted.
@@ -232,7 +237,8 @@ func (t *tx) mergeGate(in *incoming, w quota.Window, u *protocol.GateUsage) {
 	counts := protocol.GateUsage{
 		Requests: max(old.Requests, u.Requests), Succeeded: max(old.Succeeded, u.Succeeded),
 		CallerFaults: max(old.CallerFaults, u.CallerFaults), Refused: max(old.Refused, u.Refused),
-		Failed: max(old.Failed, u.Failed), Cut: max(old.Cut, u.Cut), Rescues: max(old.Rescues, u.Rescues), TimeMS: max(old.TimeMS, u.TimeMS),
+		Failed: max(old.Failed, u.Failed), Cut: max(old.Cut, u.Cut), Limited: max(old.Limited, u.Limited),
+		Rescues: max(old.Rescues, u.Rescues), TimeMS: max(old.TimeMS, u.TimeMS),
 	}
 	if counts == old.GateUsage {
 		return
@@ -250,6 +256,7 @@ func (t *tx) mergeGate(in *incoming, w quota.Window, u *protocol.GateUsage) {
 		}
 		return t.now.UnixMilli() - min(age, maxAge.Milliseconds())
 	}
+	t.remember(in, w, &old, u)
 	if !in.repeated {
 		g.FirstRefusalAtMS, g.LastRefusalAtMS, g.LastServedAtMS = at(u.FirstRefusalMS), at(u.LastRefusalMS), at(u.LastServedMS)
 	}
@@ -260,6 +267,17 @@ func (t *tx) mergeGate(in *incoming, w quota.Window, u *protocol.GateUsage) {
 	}
 	now := t.now
 	t.after = append(t.after, func() { l.poolRing.add(now, served, max(0, ended-served), nil) })
+}
+
+// remember takes down when calls were rescued, and when no key could serve.
+func (t *tx) remember(in *incoming, w quota.Window, old *gateRecord, u *protocol.GateUsage) {
+	if rescues := u.Rescues - old.Rescues; rescues > 0 {
+		d := change(t, t.day(w))
+		d.Rescued = rescued(d.Rescued, t.now.Truncate(time.Minute).UnixMilli(), rescues)
+	}
+	if s, ok := downSpan(old, u, t.now.UnixMilli()); ok && !in.repeated {
+		change(t, t.day(w)).addDown(s)
+	}
 }
 
 // maxModelsSeen bounds the models that are remembered of a window.

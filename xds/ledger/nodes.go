@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"keywheel/xds/event"
 )
 
 // node is what xDS knows of Envoys of one node ID.
@@ -49,8 +51,9 @@ func (l *Ledger) OldEnvoy(ctx context.Context, nodeID, version string) error {
 		if n == nil || n.toldOld {
 			return nil
 		}
-		t.event(Event{Kind: EventOldEnvoy, Level: LevelWarning, Node: nodeID, Detail: version})
-		t.log(slog.LevelError, "Envoy is too old for the filter, which it will kill at a garbage collection; use 1.39 or newer", "node", nodeID, "version", version)
+		t.tell(event.Event{Kind: event.OldEnvoy, Level: event.Warning, Node: nodeID, Detail: version},
+			line{slog.LevelError, "Envoy is too old for the filter, which it will kill at a garbage collection; use 1.39 or newer",
+				[]any{"node", nodeID, "version", version}})
 		t.after = append(t.after, func() { n.toldOld = true })
 		return nil
 	})
@@ -64,8 +67,8 @@ func (l *Ledger) Rejected(ctx context.Context, nodeID, message string) error {
 			return nil
 		}
 		if message != n.lastError { // the same answer to each push is one event
-			t.event(Event{Kind: EventRejected, Level: LevelWarning, Node: nodeID, Detail: message})
-			t.log(slog.LevelWarn, "Envoy refused the assignment; the last good one stays in force", "node", nodeID, "reason", message)
+			t.tell(event.Event{Kind: event.Rejected, Level: event.Warning, Node: nodeID, Detail: message},
+				line{slog.LevelWarn, "Envoy refused the assignment; the last good one stays in force", []any{"node", nodeID, "reason", message}})
 		}
 		t.after = append(t.after, func() {
 			n.rejected++

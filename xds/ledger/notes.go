@@ -10,6 +10,7 @@ import (
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 	"keywheel/shared/selection"
+	"keywheel/xds/event"
 )
 
 // turn is that another key came into use. Several Envoys may notice the same one.
@@ -72,8 +73,8 @@ func (t *tx) takeNote(in *noting, w quota.Window, n *protocol.Note) {
 	case protocol.NoteOut:
 		t.out()
 	case protocol.NoteEdge:
-		t.event(Event{Kind: EventEdge, Level: LevelInfo, Window: w.String(), Node: in.inc.Node})
-		t.log(slog.LevelWarn, "The network or Groq's edge refused a call, whatever the key", "node", in.inc.Node)
+		t.tell(event.Event{Kind: event.Edge, Level: event.Info, Window: w.String(), Node: in.inc.Node},
+			line{slog.LevelWarn, "The network or Groq's edge refused a call, whatever the key", []any{"node", in.inc.Node}})
 	}
 }
 
@@ -91,34 +92,39 @@ func (t *tx) turned(in *noting, w quota.Window, n *protocol.Note, to *key) {
 		c.From, c.Reason = "", ""
 	}
 	level := slog.LevelInfo
-	if i := d.sameAs(c); i >= 0 {
-		level = slog.LevelDebug
+	i, use := d.sameAs(c), t.l.meta.InUse
+	if i >= 0 {
 		change(t, d)
 		d.Turns = slices.Clone(d.Turns)
 		d.Turns[i].By = append(slices.Clone(d.Turns[i].By), in.Incarnation)
-	} else if use := t.l.meta.InUse; n.Kind == protocol.NoteReturned && use.Key == to.ID && use.Window == w.String() {
-		level = slog.LevelDebug // another Envoy begins with the key that is in use
-	} else {
-		t.newTurn(d, c)
+	}
+	if i >= 0 || n.Kind == protocol.NoteReturned && use.Key == to.ID && use.Window == w.String() {
+		level = slog.LevelDebug // another Envoy says it too, or begins with the key that is in use
 	}
 	t.use(to, w, c.AtMS)
+	var lines []line
 	if k := t.l.byID[from]; k != nil && n.Kind == protocol.NoteRotated {
-		t.log(level, skippingLine(k, n.Reason))
+		lines = append(lines, line{level, skippingLine(k, n.Reason), nil})
 	}
 	a := to.account(w)
-	spent := in.spentBefore(a)
-	t.log(level, selectedLine(to, spent, a.tokens.limit))
+	lines = append(lines, line{level, selectedLine(to, in.spentBefore(a), a.tokens.limit), nil})
+	if level == slog.LevelInfo {
+		t.newTurn(d, c, lines)
+		return
+	}
+	t.lines = append(t.lines, lines...)
 }
 
-// newTurn counts a change of the key in use.
-func (t *tx) newTurn(d *day, c turn) {
+// newTurn counts a change of the key in use, of which lines tell.
+func (t *tx) newTurn(d *day, c turn, lines []line) {
 	change(t, d)
 	d.Turns = append(slices.Clone(d.Turns[max(0, len(d.Turns)-keptTurns+1):]), c)
 	if c.Kind != protocol.NoteRotated {
+		t.lines = append(t.lines, lines...)
 		return
 	}
 	d.Rotations++
-	t.event(Event{Kind: EventRotated, Level: LevelInfo, Key: c.To, Window: d.window.String(), From: c.From, To: c.To, Reason: c.Reason})
+	t.tell(event.Event{Kind: event.Rotated, Level: event.Info, Key: c.To, Window: d.window.String(), From: c.From, To: c.To, Reason: c.Reason}, lines...)
 }
 
 // sameAs returns the turn that another incarnation noticed before; -1 if c is a new one.
@@ -200,18 +206,47 @@ func (t *tx) out() {
 		}
 	}
 	change(t, l.meta).AllOut = true
-	t.event(Event{Kind: EventAllOut, Level: LevelCritical})
-	t.log(slog.LevelError, fmt.Sprintf("🚨 All %d Groq keys are out: calls are refused", len(l.keys)))
+	t.tell(event.Event{Kind: event.AllOut, Level: event.Critical, Until: l.firstBack(t.now, troubles)},
+		line{slog.LevelError, fmt.Sprintf("🚨 All %d Groq keys are out: calls are refused", len(l.keys)), nil})
+}
+
+// firstBack is when the first of keys that are all out can serve again; zero: that is not known.
+func (l *Ledger) firstBack(now time.Time, troubles map[*key]trouble) time.Time {
+	var first time.Time
+	w := quota.WindowAt(now)
+	for _, k := range l.keys {
+		var at time.Time
+		switch t := troubles[k]; {
+		case k.Disabled || t.invalid != nil:
+			continue
+		case l.status(k.account(w), t, false) == quota.Exhausted:
+			at = newer(w.End(), t.coolingUntil)
+		case !t.coolingUntil.IsZero():
+			at = t.coolingUntil
+		default:
+			at = time.UnixMilli(l.restsUntil(k, now)).UTC()
+		}
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// restsUntil is when the last of the rests of a key ends, in Unix milliseconds.
+func (l *Ledger) restsUntil(k *key, now time.Time) int64 {
+	until := now.UnixMilli()
+	for _, f := range l.findings {
+		if f.Org == k.Org {
+			until = max(until, f.UntilMS)
+		}
+	}
+	return until
 }
 
 // rests says whether a key cools down for any model.
 func (l *Ledger) rests(k *key, now time.Time) bool {
-	for _, f := range l.findings {
-		if f.Org == k.Org && f.UntilMS > now.UnixMilli() {
-			return true
-		}
-	}
-	return false
+	return l.restsUntil(k, now) > now.UnixMilli()
 }
 
 // backAgain takes down that a call was served after all keys were out.
@@ -220,6 +255,5 @@ func (t *tx) backAgain(in *incoming) {
 		return
 	}
 	change(t, t.l.meta).AllOut = false
-	t.event(Event{Kind: EventAllBack, Level: LevelInfo})
-	t.log(slog.LevelInfo, "Groq keys serve again")
+	t.tell(event.Event{Kind: event.AllBack, Level: event.Info}, line{slog.LevelInfo, "Groq keys serve again", nil})
 }

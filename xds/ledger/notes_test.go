@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"keywheel/shared/protocol"
+	"keywheel/xds/event"
 )
 
 func rotated(from, to, reason string) protocol.Note {
@@ -80,7 +81,7 @@ func TestLateThresholdIsKeptButNotSaid(t *testing.T) {
 	if said := w.said(); len(said) != 1 || !strings.Contains(said[0], "New day") {
 		t.Errorf("said %q, want only the new day", said)
 	}
-	if ev := w.Events(0, 0); len(ev) != 2 || ev[0].Kind != EventReset || !ev[1].Late || ev[1].Window != today {
+	if ev := w.Events(0, 0); len(ev) != 2 || ev[0].Kind != event.Reset || !ev[1].Late || ev[1].Window != today {
 		t.Errorf("events %+v", ev)
 	}
 }
@@ -125,7 +126,7 @@ func TestRotationsAreCountedOnce(t *testing.T) {
 	}
 	rotations := 0
 	for _, ev := range w.Events(0, 0) {
-		if ev.Kind == EventRotated {
+		if ev.Kind == event.Rotated {
 			rotations++
 		}
 	}
@@ -185,13 +186,13 @@ func TestAllKeysOutAndBack(t *testing.T) {
 	if diff := cmp.Diff([]string{"INFO Groq keys serve again"}, w.said()); diff != "" {
 		t.Error(diff)
 	}
-	var kinds []EventKind
+	var kinds []event.Kind
 	for _, ev := range w.Events(0, 0) {
-		if ev.Kind != EventThreshold {
+		if ev.Kind != event.Threshold {
 			kinds = append(kinds, ev.Kind)
 		}
 	}
-	if diff := cmp.Diff([]EventKind{EventAllOut, EventKeyCleared, EventAllBack}, kinds); diff != "" {
+	if diff := cmp.Diff([]event.Kind{event.AllOut, event.KeyCleared, event.AllBack}, kinds); diff != "" {
 		t.Error(diff)
 	}
 	w.check()
@@ -260,11 +261,11 @@ func TestEdgeAndNodes(t *testing.T) {
 	if n := len(w.View().Proxies); n != 1 {
 		t.Errorf("%d proxies", n)
 	}
-	var kinds []EventKind
+	var kinds []event.Kind
 	for _, ev := range w.Events(0, 0) {
 		kinds = append(kinds, ev.Kind)
 	}
-	if diff := cmp.Diff([]EventKind{EventRejected, EventOldEnvoy, EventEdge}, kinds); diff != "" {
+	if diff := cmp.Diff([]event.Kind{event.Rejected, event.OldEnvoy, event.Edge, event.ClockSkew}, kinds); diff != "" {
 		t.Error(diff)
 	}
 	w.check()

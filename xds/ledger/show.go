@@ -47,6 +47,7 @@ func (l *Ledger) keyView(k *key, w quota.Window, t trouble, used bool) KeyView {
 		KeyConfig: k.KeyConfig, Credential: k.inForce, Status: l.status(a, t, used), InUse: used,
 		Used: a.tokens.spent, Remaining: -1, Percent: quota.Percent(a.tokens.spent, a.tokens.limit),
 		Requests: a.requests.spent, Estimated: a.estimated, CoolingUntil: t.coolingUntil,
+		ExhaustedAt: l.outlooks.keys[k.ID].ExhaustedAt,
 	}
 	if a.tokens.limit > 0 {
 		kv.Remaining = max(0, a.tokens.remaining())
@@ -91,8 +92,9 @@ func (l *Ledger) pool(w quota.Window, keys []KeyView) PoolView {
 		}
 	}
 	if d := l.days[w]; d != nil {
-		p.Rotations = d.Rotations
+		p.Rotations, p.Downtime = d.Rotations, d.downtime()
 	}
+	p.AllOut, p.ExhaustedAt = l.meta.AllOut, l.outlooks.pool.ExhaustedAt
 	return p
 }
 

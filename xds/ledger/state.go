@@ -18,6 +18,8 @@ const (
 	crossedBucket     = "crossed"
 	findingBucket     = "findings"
 	eventBucket       = "events"
+	noticeBucket      = "outbox"
+	seriesBucket      = "series"
 )
 
 // Keys of the bucket meta.
@@ -43,8 +45,10 @@ type meta struct {
 	FoldedThrough string `json:"folded_through,omitempty"`
 	FoldedAtMS    int64  `json:"folded_at_ms,omitempty"` // by the host's clock
 	LastEvent     int64  `json:"last_event"`
+	LastNotice    int64  `json:"last_notice,omitempty"`
 	InUse         inUse  `json:"in_use"`
 	AllOut        bool   `json:"all_out,omitempty"`
+	Summarized    string `json:"summarized,omitempty"` // the newest window whose summary was told
 }
 
 // inUse is the key that filters last said they use.
@@ -90,6 +94,7 @@ type incarnation struct {
 	config     int64
 	badConfigs int64
 	skewMS     int64
+	toldSkew   bool
 	offeredAt  int64 // the generation in which an offer to it last changed
 	conns      map[uint64]*conn
 	sources    map[*source]struct{}
@@ -198,11 +203,13 @@ func (g *gate) kept() any {
 	return g.gateRecord
 }
 
-// crossed is which thresholds a key reached in a window: each is told once, whatever happens to the limit.
+// crossed is what was told of a key in a window: which thresholds it reached, each once, whatever happens to the limit,
+// and when it will be used up. The empty key is the pool.
 type crossed struct {
-	window quota.Window
-	key    string
-	Levels []int `json:"levels"`
+	window   quota.Window
+	key      string
+	Levels   []int `json:"levels"`
+	Forecast bool  `json:"forecast,omitempty"`
 
 	gone bool
 }

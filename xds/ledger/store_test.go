@@ -46,7 +46,7 @@ func TestUnreadableRecordsAreRefused(t *testing.T) {
 	})
 	t.Run("somebody else's", func(t *testing.T) {
 		w := newWorld(t, threeKeys())
-		_ = w.memory.Commit([]store.Record{{Bucket: "outbox", Key: "1", Value: []byte("?")}})
+		_ = w.memory.Commit([]store.Record{{Bucket: "elsewhere", Key: "1", Value: []byte("?")}})
 		w.reopen()
 	})
 }

@@ -2,18 +2,12 @@ package ledger
 
 import (
 	"cmp"
-	"log/slog"
 	"maps"
 	"slices"
 
 	"keywheel/shared/quota"
+	"keywheel/xds/event"
 	"keywheel/xds/threshold"
-)
-
-// Units of a threshold.
-const (
-	unitTokens   = "tokens"
-	unitRequests = "requests"
 )
 
 // cross records the thresholds that a report crossed, in the order of keys.
@@ -38,51 +32,51 @@ func (t *tx) crossFrom(a *account, before used) {
 	tokens := threshold.Crossed(before.tokens, a.tokens.spent, a.tokens.limit, levels)
 	requests := threshold.Crossed(before.requests, a.requests.spent, a.requests.limit, levels)
 	for _, level := range tokens {
-		t.crossLevel(a, level, &a.tokens, unitTokens)
+		t.crossLevel(a, level, &a.tokens, event.Tokens)
 	}
 	for _, level := range requests {
-		t.crossLevel(a, level, &a.requests, unitRequests)
+		t.crossLevel(a, level, &a.requests, event.Requests)
 	}
 }
 
-// crossLevel records one level, unless it was recorded for this key and window before.
-func (t *tx) crossLevel(a *account, level int, m *meter, unit string) {
-	id := crossedID{a.window, a.key.ID}
+// crossedOf returns what was told of a key in a window, and makes it where there is nothing yet.
+func (t *tx) crossedOf(w quota.Window, keyID string) *crossed {
+	id := crossedID{w, keyID}
 	c := t.l.crossed[id]
 	if c == nil {
-		c = &crossed{window: a.window, key: a.key.ID}
+		c = &crossed{window: w, key: keyID}
 		put(t, t.l.crossed, id, c)
 		made := c
 		t.undo = append(t.undo, func() { made.gone = true })
 	}
+	return c
+}
+
+// crossLevel records one level, unless it was recorded for this key and window before.
+func (t *tx) crossLevel(a *account, level int, m *meter, unit string) {
+	c := t.crossedOf(a.window, a.key.ID)
 	if slices.Contains(c.Levels, level) {
 		return
 	}
 	change(t, c)
 	c.Levels = append(slices.Clone(c.Levels), level)
-	late := a.window < t.window
-	t.event(Event{
-		Kind: EventThreshold, Level: thresholdLevel(level), Key: a.key.ID, Window: a.window.String(), Percent: level,
-		Used: m.spent, Limit: m.limit, Remaining: max(0, m.remaining()), Unit: unit, Late: late,
-	})
-	if late {
-		return
-	}
 	text, severity := thresholdLine(a.key, level, m, unit)
-	t.log(severity, text)
+	lines := []line{{severity, text, nil}}
 	if level >= quota.CriticalPercent && level < 100 {
-		for _, text := range t.backupLines(a) {
-			t.log(slog.LevelInfo, text)
-		}
+		lines = append(lines, t.backupLines(a)...)
 	}
+	t.tell(event.Event{
+		Kind: event.Threshold, Level: thresholdLevel(level), Key: a.key.ID, Window: a.window.String(), Percent: level,
+		Used: m.spent, Limit: m.limit, Remaining: max(0, m.remaining()), Unit: unit, Late: a.window < t.window,
+	}, lines...)
 }
 
-func thresholdLevel(percent int) EventLevel {
+func thresholdLevel(percent int) event.Level {
 	switch {
 	case percent >= 100:
-		return LevelInfo
+		return event.Info
 	case percent >= quota.CriticalPercent:
-		return LevelCritical
+		return event.Critical
 	}
-	return LevelWarning
+	return event.Warning
 }

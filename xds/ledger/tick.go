@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"keywheel/shared/quota"
+	"keywheel/xds/event"
 )
 
 // settled is how long a day must have been today's, by the host's clock, before older ones are folded: a clock that
@@ -19,14 +22,21 @@ func (l *Ledger) Tick(ctx context.Context) error {
 		t.expire()
 		t.tellQuarter()
 		t.newDay()
+		t.foresee()
+		var oldest quota.Window // of what is kept
 		if l.window != t.window {
 			window, mono := t.window, t.mono
 			t.after = append(t.after, func() { l.window, l.windowAt = window, mono })
-		} else if t.mono.Sub(l.windowAt) >= settled {
-			t.fold()
-			t.forgetOld()
+		} else {
+			t.tellSummaries()
+			if t.mono.Sub(l.windowAt) >= settled {
+				oldest = t.window - quota.Window(l.historyDays)
+				t.fold()
+				t.forgetOld(oldest)
+			}
 		}
-		t.pruneEvents()
+		t.pruneEvents(oldest)
+		t.pruneNotices(oldest)
 		return nil
 	})
 }
@@ -38,8 +48,8 @@ func (t *tx) newDay() {
 		return
 	}
 	change(t, t.l.meta).Announced = name
-	t.event(Event{Kind: EventReset, Level: LevelInfo, Window: name})
-	t.log(slog.LevelInfo, fmt.Sprintf("New day %s (UTC): all keys at 0", name))
+	t.tell(event.Event{Kind: event.Reset, Level: event.Info, Window: name},
+		line{slog.LevelInfo, fmt.Sprintf("New day %s (UTC): all keys at 0", name), nil})
 }
 
 // tellQuarter says on each quarter of an hour what the key in use has spent.

@@ -109,7 +109,7 @@ func (c *checker) window(w *protocol.WindowUsage) {
 		c.fail("window %.16q: %v", w.Window, err)
 	}
 	g := &w.Gate
-	c.count("a gate's count", g.Requests, g.Succeeded, g.CallerFaults, g.Refused, g.Failed, g.Cut, g.Rescues,
+	c.count("a gate's count", g.Requests, g.Succeeded, g.CallerFaults, g.Refused, g.Failed, g.Cut, g.Limited, g.Rescues,
 		g.TimeMS, g.FirstRefusalMS, g.LastRefusalMS, g.LastServedMS)
 	c.entries("credentials in a window", len(w.Credentials), maxCredentials)
 	if c.err != nil {

@@ -46,6 +46,10 @@ type PoolView struct {
 	Rotations int64
 	Rescues   int64
 	KeyInUse  string // key ID; empty: none yet
+	AllOut    bool   // calls are refused because no key can serve
+	Downtime  time.Duration
+	// ExhaustedAt is when the pool runs out at the current rate; zero: unknown, or not before the reset.
+	ExhaustedAt time.Time
 }
 
 // KeyView is one key.
@@ -63,6 +67,7 @@ type KeyView struct {
 	Score        float64   // 0…100, one decimal
 	MedianMS     int64     // 0: not measured
 	CoolingUntil time.Time // zero: not cooling; for every model
+	ExhaustedAt  time.Time // at the current rate; zero: unknown, or not before the reset
 	InvalidSince time.Time // zero: valid
 	Reason       string    // Groq's error code behind invalid or cooling
 }
