@@ -18,8 +18,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"keywheel/shared/quota"
 	"keywheel/shared/secret"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger"
+	"keywheel/xds/summary"
 )
 
 // Ledger is what the API shows and changes.
@@ -29,11 +32,19 @@ type Ledger interface {
 	// Clear forgets what was learned of the key's organization and returns the generation with which filters know it.
 	// The change is durable when Clear returns; on an error nothing has changed.
 	Clear(ctx context.Context, keyID string) (generation int64, err error)
+	// Newest returns the newest events, and Events those after the one with an ID; both oldest first.
+	Newest(limit int) []event.Event
+	Events(after int64, limit int) []event.Event
+	// Notifications returns the newest of them in one of the states (none: in any), newest first.
+	Notifications(limit int, states ...event.State) []event.Notification
+	// Summary returns what a window came to so far; ok is false where nothing is known of it.
+	Summary(w quota.Window) (s summary.Summary, ok bool)
 }
 
 // Options is what an API is made of.
 type Options struct {
 	Ledger    Ledger
+	Notifier  Notifier   // nil: there is nobody to tell
 	Token     secret.Key // admits to everything; without one nothing but the public paths can be reached
 	ReadToken secret.Key // admits to GET and HEAD; none if zero
 
@@ -71,6 +82,9 @@ func New(opts Options) http.Handler {
 	a.registerPool()
 	a.registerKeys()
 	a.registerProxies()
+	a.registerEvents()
+	a.registerNotifications()
+	a.registerSummaries()
 	if opts.SetClock != nil {
 		a.registerClock()
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,10 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger"
+	"keywheel/xds/notify"
+	"keywheel/xds/summary"
 )
 
 const (
@@ -24,11 +28,14 @@ const (
 	readToken  = "read-token-0123456789"
 )
 
-// account is a ledger that shows a fixed view and remembers what was cleared.
+// account is a ledger that shows what it is given and remembers what was cleared.
 type account struct {
-	view    ledger.View
-	cleared []string
-	err     error
+	view          ledger.View
+	events        []event.Event        // oldest first
+	notifications []event.Notification // newest first
+	summaries     map[string]summary.Summary
+	cleared       []string
+	err           error
 }
 
 var _ admin.Ledger = (*account)(nil)
@@ -43,6 +50,42 @@ func (a *account) Clear(_ context.Context, keyID string) (int64, error) {
 	return 7, nil
 }
 
+func (a *account) Newest(limit int) []event.Event { return a.events[max(0, len(a.events)-limit):] }
+
+func (a *account) Events(after int64, limit int) []event.Event {
+	i := slices.IndexFunc(a.events, func(e event.Event) bool { return e.ID > after })
+	if i < 0 {
+		return nil
+	}
+	return a.events[i:min(i+limit, len(a.events))]
+}
+
+func (a *account) Notifications(limit int, states ...event.State) []event.Notification {
+	var out []event.Notification
+	for _, n := range a.notifications {
+		if len(out) < limit && (len(states) == 0 || slices.Contains(states, n.State)) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (a *account) Summary(w quota.Window) (summary.Summary, bool) {
+	s, ok := a.summaries[w.String()]
+	return s, ok
+}
+
+// notifier has receivers of which it is known what comes of a test. It counts the tests.
+type notifier struct {
+	outcome []notify.Tried
+	tests   int
+}
+
+func (n *notifier) Try(context.Context) []notify.Tried {
+	n.tests++
+	return n.outcome
+}
+
 var afternoon = time.Date(2025, 11, 18, 14, 0, 0, 123456789, time.FixedZone("CET", 3600))
 
 // fullView has every kind of value: limits and none, times and none, figures that need rounding or are out of range.
@@ -50,7 +93,10 @@ func fullView() ledger.View {
 	window := quota.WindowAt(afternoon)
 	return ledger.View{
 		Now: afternoon, Window: window, ResetsAt: window.End(), Health: 94.96,
-		Pool: ledger.PoolView{Used: 22900, Limit: 28800, Remaining: 5900, Requests: 400, Succeeded: 399, Refused: 1, Rotations: 1, Rescues: 2, KeyInUse: "2"},
+		Pool: ledger.PoolView{
+			Used: 22900, Limit: 28800, Remaining: 5900, Requests: 400, Succeeded: 399, Refused: 1, Rotations: 1, Rescues: 2, KeyInUse: "2",
+			Downtime: 90500 * time.Millisecond, ExhaustedAt: afternoon.Add(2 * time.Hour),
+		},
 		Keys: []ledger.KeyView{
 			{
 				KeyConfig: ledger.KeyConfig{ID: "1", Label: "Primary", Priority: 1, Org: "org-1", Tier: "free", LimitTokens: 14400, LimitRequests: 1000},
@@ -60,6 +106,7 @@ func fullView() ledger.View {
 			{
 				KeyConfig: ledger.KeyConfig{ID: "2", Label: "<Backup>", Priority: 2, Rank: 1, Org: "org-2", Tier: "paid", LimitTokens: 14400},
 				Status:    quota.Active, InUse: true, Used: 8500, Remaining: 5900, Percent: 59.03, Requests: 256, Health: 99.949, Score: 61.2,
+				ExhaustedAt: afternoon.Add(time.Hour),
 			},
 			{
 				KeyConfig: ledger.KeyConfig{ID: "3", Label: "Emergency", Priority: 3, Rank: 2, Org: "org-3", Tier: "free"},
@@ -75,19 +122,23 @@ func fullView() ledger.View {
 
 // fixture is an API over an account, with tokens, and the document that it serves.
 type fixture struct {
-	account *account
-	handler http.Handler
-	doc     openAPI
-	now     time.Time // as the clock was last set
-	speed   float64
-	missing []string
+	account  *account
+	notifier *notifier
+	handler  http.Handler
+	doc      openAPI
+	now      time.Time // as the clock was last set
+	speed    float64
+	missing  []string
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{account: &account{view: fullView()}, speed: -1}
+	f := &fixture{
+		account:  &account{view: fullView(), summaries: map[string]summary.Summary{"2025-11-18": {Window: "2025-11-18"}}},
+		notifier: &notifier{}, speed: -1,
+	}
 	f.handler = admin.New(admin.Options{
-		Ledger: f.account, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
+		Ledger: f.account, Notifier: f.notifier, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
 		Missing: func() []string { return f.missing },
 		SetClock: func(_ context.Context, now time.Time, speed float64) error {
 			f.now, f.speed = now, speed
@@ -147,14 +198,14 @@ func TestPool(t *testing.T) {
 	f := newFixture(t)
 	wantJSON(t, f.call(t, "GET", "/api/v1/pool", readToken, "", 200), `{
 		"used": 22900, "limit": 28800, "remaining": 5900, "percent": 79.5, "health": 95, "key_in_use": "2",
-		"window": "2025-11-18", "now": "2025-11-18T13:00:00.123Z", "resets_at": "2025-11-19T00:00:00Z", "forecast": null,
-		"requests": 400, "succeeded": 399, "refused": 1, "rotations": 1, "rescues": 2}`)
+		"window": "2025-11-18", "now": "2025-11-18T13:00:00.123Z", "resets_at": "2025-11-19T00:00:00Z", "forecast": "2025-11-18T15:00:00.123Z",
+		"requests": 400, "succeeded": 399, "refused": 1, "rotations": 1, "rescues": 2, "all_out": false, "downtime_seconds": 91}`)
 
-	f.account.view.Pool = ledger.PoolView{Used: 5, Remaining: -1}
+	f.account.view.Pool = ledger.PoolView{Used: 5, Remaining: -1, AllOut: true}
 	wantJSON(t, f.call(t, "GET", "/api/v1/pool", readToken, "", 200), `{
 		"used": 5, "limit": null, "remaining": null, "percent": null, "health": 95, "key_in_use": null,
 		"window": "2025-11-18", "now": "2025-11-18T13:00:00.123Z", "resets_at": "2025-11-19T00:00:00Z", "forecast": null,
-		"requests": 0, "succeeded": 0, "refused": 0, "rotations": 0, "rescues": 0}`)
+		"requests": 0, "succeeded": 0, "refused": 0, "rotations": 0, "rescues": 0, "all_out": true, "downtime_seconds": 0}`)
 }
 
 const wantKey1 = `{"id": "1", "label": "Primary", "provider": "groq", "priority": 1, "rank": 1, "tier": "free", "org": "org-1",
@@ -165,7 +216,7 @@ const wantKey1 = `{"id": "1", "label": "Primary", "provider": "groq", "priority"
 const wantKey2 = `{"id": "2", "label": "<Backup>", "provider": "groq", "priority": 2, "rank": 2, "tier": "paid", "org": "org-2",
 	"status": "active", "active": true, "used_tokens": 8500, "estimated_tokens": 0, "limit_tokens": 14400, "remaining_tokens": 5900, "percent": 59,
 	"limit_requests": null, "requests": 256, "health": 99.9, "score": 61.2, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
-	"forecast_exhausted_at": null, "cooling_until": null}`
+	"forecast_exhausted_at": "2025-11-18T14:00:00.123Z", "cooling_until": null}`
 
 const wantKey3 = `{"id": "3", "label": "Emergency", "provider": "groq", "priority": 3, "rank": 3, "tier": "free", "org": "org-3",
 	"status": "standby", "active": false, "used_tokens": 5, "estimated_tokens": 0, "limit_tokens": null, "remaining_tokens": null, "percent": null,

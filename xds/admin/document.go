@@ -14,6 +14,7 @@ const documentPath = "/api/openapi.json"
 // Tags group the operations in the description.
 const (
 	tagAccount = "account"
+	tagEvents  = "events"
 	tagHealth  = "health"
 	tagClock   = "clock"
 )
@@ -36,6 +37,7 @@ func describe(version string) huma.Config {
 	}
 	config.Tags = []*huma.Tag{
 		{Name: tagAccount, Description: "Keys, their pool, and the Envoys that spend them."},
+		{Name: tagEvents, Description: "What happened, who was told, and what days came to."},
 		{Name: tagHealth, Description: "For probes; no token needed."},
 	}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""

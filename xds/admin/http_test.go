@@ -18,9 +18,13 @@ func TestAccess(t *testing.T) {
 	type call struct{ method, path string }
 	reads := []call{
 		{"GET", "/api/v1/pool"}, {"HEAD", "/api/v1/pool"}, {"GET", "/api/v1/keys"}, {"GET", "/api/v1/keys/1"},
-		{"GET", "/api/v1/proxies"}, {"GET", "/api/openapi.json"},
+		{"GET", "/api/v1/proxies"}, {"GET", "/api/openapi.json"}, {"GET", "/api/v1/events"}, {"GET", "/api/v1/notifications"},
+		{"GET", "/api/v1/summaries/2025-11-18"},
 	}
-	writes := []call{{"POST", "/api/v1/keys/1/clear"}, {"PUT", "/api/v1/clock"}, {"DELETE", "/api/v1/keys/1"}, {"PATCH", "/nowhere"}}
+	writes := []call{
+		{"POST", "/api/v1/keys/1/clear"}, {"POST", "/api/v1/notifications/test"}, {"PUT", "/api/v1/clock"}, {"DELETE", "/api/v1/keys/1"},
+		{"PATCH", "/nowhere"},
+	}
 	public := []call{{"GET", "/"}, {"GET", "/healthz"}, {"GET", "/readyz"}}
 	refused := map[string]string{
 		"no token": "", "wrong": "Bearer wrong", "empty": "Bearer ", "no scheme": adminToken, "Basic": "Basic " + adminToken,
@@ -71,6 +75,9 @@ func TestAccess(t *testing.T) {
 	}
 	if len(f.account.cleared) != 1 {
 		t.Errorf("cleared %v, want once, by the admin", f.account.cleared)
+	}
+	if f.notifier.tests != 1 {
+		t.Errorf("%d test messages, want one, of the admin", f.notifier.tests)
 	}
 }
 
@@ -138,6 +145,7 @@ func TestDocument(t *testing.T) {
 	want := map[string][]string{
 		"/api/v1/pool": {"get"}, "/api/v1/keys": {"get"}, "/api/v1/keys/{id}": {"get"}, "/api/v1/keys/{id}/clear": {"post"},
 		"/api/v1/proxies": {"get"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
+		"/api/v1/events": {"get"}, "/api/v1/notifications": {"get"}, "/api/v1/notifications/test": {"post"}, "/api/v1/summaries/{date}": {"get"},
 	}
 	if got := len(f.doc.at("paths")); got != len(want) {
 		t.Errorf("%d paths, want %d", got, len(want))

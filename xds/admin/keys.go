@@ -133,6 +133,8 @@ func keyOf(k *ledger.KeyView, resetsAt time.Time) Key {
 		Score:           percent(k.Score),
 		ResetsAt:        utc(resetsAt),
 		CoolingUntil:    instant(k.CoolingUntil),
+
+		ForecastExhaustedAt: instant(k.ExhaustedAt),
 	}
 	if key.LimitTokens != nil {
 		used := percent(k.Percent)

@@ -28,6 +28,9 @@ type Pool struct {
 	Refused   int64      `json:"refused" minimum:"0" doc:"Of them: refused because no key was left."`
 	Rotations int64      `json:"rotations" minimum:"0" doc:"Times a key left because it could not serve and another took over."`
 	Rescues   int64      `json:"rescues" minimum:"0" doc:"Calls inside which another key took over."`
+	AllOut    bool       `json:"all_out" doc:"Calls are refused because no key can serve."`
+
+	DowntimeSeconds int64 `json:"downtime_seconds" minimum:"0" doc:"Time in the window in which requests came and no key could serve them."`
 }
 
 type poolOutput struct{ Body Pool }
@@ -57,6 +60,10 @@ func poolOf(v ledger.View) Pool {
 		Refused:   p.Refused,
 		Rotations: p.Rotations,
 		Rescues:   p.Rescues,
+		AllOut:    p.AllOut,
+		Forecast:  instant(p.ExhaustedAt),
+
+		DowntimeSeconds: seconds(p.Downtime),
 	}
 	if pool.Limit != nil {
 		used := percent(quota.Percent(p.Used, p.Limit))

@@ -38,6 +38,7 @@ func (d openAPI) template(path string) string {
 // check fails the test unless the document describes this answer and the answer is as described.
 func (d openAPI) check(t *testing.T, method, path string, status int, contentType string, body []byte) {
 	t.Helper()
+	path, _, _ = strings.Cut(path, "?")
 	template := d.template(path)
 	response := d.at("paths", template, strings.ToLower(method), "responses", strconv.Itoa(status))
 	if response == nil {
@@ -93,6 +94,11 @@ func (d openAPI) problems(schema map[string]any, v any, at string) []string {
 		if schema["format"] == "date-time" {
 			if _, err := time.Parse(time.RFC3339, v); err != nil || !strings.HasSuffix(v, "Z") {
 				found = append(found, at+": "+v+" is not RFC 3339 in UTC")
+			}
+		}
+		if schema["format"] == "date" {
+			if _, err := time.Parse(time.DateOnly, v); err != nil {
+				found = append(found, at+": "+v+" is no date")
 			}
 		}
 		if enum, ok := schema["enum"].([]any); ok && !slices.Contains(enum, any(v)) {

@@ -72,7 +72,8 @@ Try it without any key: keywheel run --demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hinted{err, "See `" + cmd.CommandPath() + " --help`."}
 	})
-	root.AddCommand(p.runCommand(), p.serveCommand(), p.statusCommand(), p.keysCommand(), p.checkCommand(), p.envoyConfigCommand(), p.versionCommand())
+	root.AddCommand(p.runCommand(), p.serveCommand(), p.statusCommand(), p.keysCommand(), p.eventsCommand(), p.summaryCommand(),
+		p.notifyCommand(), p.checkCommand(), p.envoyConfigCommand(), p.versionCommand())
 	return root
 }
 

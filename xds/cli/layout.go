@@ -68,3 +68,15 @@ func printable(s string) string {
 		return -1
 	}, s)
 }
+
+// printableLine is printable for a text of several lines that is to stand in one.
+func printableLine(s string) string { return printable(strings.Join(strings.Fields(s), " ")) }
+
+// printableLines is printable for a text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -13,13 +13,11 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
 	"keywheel/xds/app"
 	"keywheel/xds/cli"
 	"keywheel/xds/config"
-	"keywheel/xds/ledger"
 )
 
 func TestMain(m *testing.M) {
@@ -51,29 +49,40 @@ func started(command string) func(context.Context, app.Options) error {
 	}
 }
 
-const token = "a-token-that-nobody-guesses"
+const (
+	token     = "a-token-that-nobody-guesses"
+	readToken = "a-token-that-only-reads"
+)
 
 func TestScripts(t *testing.T) {
-	idle := httptest.NewServer(admin.New(admin.Options{Ledger: account{}, Token: secret.New(token)}))
-	t.Cleanup(idle.Close)
-	plane := httptest.NewServer(admin.New(admin.Options{Ledger: account{envoys: 1}, Token: secret.New(token)}))
-	t.Cleanup(plane.Close)
-	groq := httptest.NewServer(http.HandlerFunc(models))
-	t.Cleanup(groq.Close)
-	other := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(other.Close)
+	serve := func(handler http.Handler) *httptest.Server {
+		srv := httptest.NewServer(handler)
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	idle := serve(admin.New(admin.Options{Ledger: account{}, Token: secret.New(token)}))
+	plane := serve(admin.New(admin.Options{
+		Ledger: account{envoys: 1}, Notifier: notifier{{Receiver: "telegram"}, {Receiver: "slack-2"}}, Token: secret.New(token), ReadToken: secret.New(readToken),
+	}))
+	unreached := serve(admin.New(admin.Options{Ledger: account{}, Token: secret.New(token), Notifier: notifier{
+		{Receiver: "telegram"}, {Receiver: "email", Failure: "the server refuses the recipient:\r\n550 5.1.1 \x1b[31mno such user\t here"},
+	}}))
+	groq, other := serve(http.HandlerFunc(models)), serve(http.NotFoundHandler())
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command that ends well takes a second more
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
 			env.Setenv("PLANE", plane.Listener.Addr().String())
 			env.Setenv("IDLE", idle.Listener.Addr().String())
+			env.Setenv("UNREACHED", unreached.Listener.Addr().String())
 			env.Setenv("GROQ", groq.URL)
 			env.Setenv("OTHER", other.Listener.Addr().String())
 			env.Setenv("NOBODY", closed.Listener.Addr().String())
 			env.Setenv("TOKEN", token)
+			env.Setenv("READ_TOKEN", readToken)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCode, "json": validJSON},
@@ -108,30 +117,3 @@ func models(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"error":{"message":"Invalid API Key","type":"invalid_request_error","code":"invalid_api_key"}}`)
 	}
 }
-
-// account is the scenario's at 14:00.
-type account struct{ envoys int }
-
-func (a account) View() ledger.View {
-	now := time.Date(2025, 11, 18, 14, 0, 0, 0, time.UTC)
-	v := ledger.View{
-		Now: now, Window: quota.WindowAt(now), ResetsAt: quota.WindowAt(now).End(), Health: 95,
-		Pool: ledger.PoolView{Used: 22900, Limit: 43200, Remaining: 20300, KeyInUse: "2"},
-	}
-	for i, k := range []struct {
-		label  string
-		status quota.Status
-		used   int64
-	}{{"Primary", quota.Exhausted, 14400}, {"Backup", quota.Active, 8500}, {"Emergency", quota.Standby, 0}} {
-		v.Keys = append(v.Keys, ledger.KeyView{
-			KeyConfig: ledger.KeyConfig{ID: fmt.Sprint(i + 1), Label: k.label, Priority: i + 1, Rank: i, Org: fmt.Sprintf("key-%d", i+1), Tier: "free", LimitTokens: 14400},
-			Status:    k.status, InUse: k.status == quota.Active, Used: k.used, Remaining: 14400 - k.used, Percent: quota.Percent(k.used, 14400), Health: 100, Score: 70,
-		})
-	}
-	for range a.envoys {
-		v.Proxies = append(v.Proxies, ledger.ProxyView{Incarnation: "one", Connected: true})
-	}
-	return v
-}
-
-func (account) Clear(context.Context, string) (int64, error) { return 7, nil }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"keywheel/shared/secret"
@@ -16,8 +17,9 @@ import (
 )
 
 const (
-	timeout = 10 * time.Second
-	maxBody = 8 << 20 // bytes of an answer
+	timeout     = 10 * time.Second // of a call
+	testTimeout = 40 * time.Second // of a test of the notifications, which the control plane ends before that
+	maxBody     = 8 << 20          // bytes of an answer
 )
 
 // Errors that callers tell apart.
@@ -37,7 +39,6 @@ type Client struct {
 // New returns a client of the admin API at addr, host:port.
 func New(addr string, token secret.Key) *Client {
 	return &Client{addr: addr, token: token, http: &http.Client{
-		Timeout:       timeout,
 		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the token is for this address alone
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -58,6 +59,34 @@ func (c *Client) Proxies(ctx context.Context) ([]admin.Proxy, error) {
 	return call[[]admin.Proxy](ctx, c, http.MethodGet, "/api/v1/proxies")
 }
 
+// Events returns the newest events, or those after the one with an ID, oldest first, at most limit of them.
+func (c *Client) Events(ctx context.Context, after string, limit int) ([]admin.Event, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	if after != "" {
+		query.Set("after", after)
+	}
+	return call[[]admin.Event](ctx, c, http.MethodGet, "/api/v1/events?"+query.Encode())
+}
+
+// Summary returns what a day came to.
+func (c *Client) Summary(ctx context.Context, date string) (admin.Summary, error) {
+	return call[admin.Summary](ctx, c, http.MethodGet, "/api/v1/summaries/"+url.PathEscape(date))
+}
+
+// Notifications returns who was told of what, newest first, at most limit of them; with a state only those in it.
+func (c *Client) Notifications(ctx context.Context, state string, limit int) ([]admin.Notification, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	if state != "" {
+		query.Set("state", state)
+	}
+	return call[[]admin.Notification](ctx, c, http.MethodGet, "/api/v1/notifications?"+query.Encode())
+}
+
+// TestNotifications sends a test message to every receiver and returns what came of it.
+func (c *Client) TestNotifications(ctx context.Context) ([]admin.Tried, error) {
+	return callWithin[[]admin.Tried](ctx, c, testTimeout, http.MethodPost, "/api/v1/notifications/test")
+}
+
 // Clear forgets what was learned of a key's organization. It returns the generation with which Envoys know it.
 func (c *Client) Clear(ctx context.Context, keyID string) (generation int64, err error) {
 	cleared, err := call[admin.Cleared](ctx, c, http.MethodPost, "/api/v1/keys/"+url.PathEscape(keyID)+"/clear")
@@ -66,6 +95,13 @@ func (c *Client) Clear(ctx context.Context, keyID string) (generation int64, err
 
 // call asks once and reads the answer as a T.
 func call[T any](ctx context.Context, c *Client, method, path string) (T, error) {
+	return callWithin[T](ctx, c, timeout, method, path)
+}
+
+// callWithin is call for what takes another time.
+func callWithin[T any](ctx context.Context, c *Client, within time.Duration, method, path string) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no whole answer came within %s", within))
+	defer cancel()
 	var answer T
 	body, err := c.do(ctx, method, path)
 	if err != nil {
@@ -95,23 +131,34 @@ func (c *Client) do(ctx context.Context, method, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	switch {
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
+	case resp.StatusCode == http.StatusUnauthorized:
 		return nil, ErrUnauthorized
+	case resp.StatusCode == http.StatusForbidden:
+		return nil, fmt.Errorf("%w: the read-only one is not enough for this", ErrUnauthorized)
 	case resp.StatusCode/100 != 2:
 		return nil, refusal(resp.StatusCode, body)
 	}
 	return body, nil
 }
 
-// refusal is the answer's own words, if it is a problem of ours.
+// refusal is the answer's own words, if it is a problem of ours: what is wrong, and of bad values where and why, one a
+// line.
 func refusal(status int, body []byte) error {
 	var problem struct {
 		Detail string `json:"detail"`
+		Errors []struct {
+			Location string `json:"location"`
+			Message  string `json:"message"`
+		} `json:"errors"`
 	}
 	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
 		return fmt.Errorf("%w: it answers %d", ErrNotKeywheel, status)
 	}
-	return errors.New(problem.Detail)
+	text := problem.Detail
+	for _, e := range problem.Errors {
+		text += "\n" + e.Location + ": " + e.Message
+	}
+	return errors.New(text)
 }
 
 // withoutURL takes off what a message about addr says anyway.

@@ -6,17 +6,25 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
 	"keywheel/xds/client"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger"
+	"keywheel/xds/notify"
+	"keywheel/xds/summary"
 )
 
-const token = "a-token-that-nobody-guesses"
+const (
+	token     = "a-token-that-nobody-guesses"
+	readToken = "a-token-that-only-reads"
+)
 
 // account is one that the admin API shows.
 type account struct{ failing error }
@@ -30,6 +38,35 @@ func (account) View() ledger.View {
 }
 
 func (a account) Clear(context.Context, string) (int64, error) { return 42, a.failing }
+
+// Newest and Events number their events so that it shows what was asked for.
+func (account) Newest(limit int) []event.Event { return account{}.Events(int64(1000-limit), limit) }
+
+func (account) Events(after int64, limit int) []event.Event {
+	var out []event.Event
+	for i := range limit {
+		out = append(out, event.Event{ID: after + int64(i) + 1, Kind: event.Reset, Level: event.Info, Window: "2025-11-18"})
+	}
+	return out
+}
+
+func (account) Notifications(limit int, states ...event.State) []event.Notification {
+	if len(states) == 0 {
+		states = []event.State{event.Sent}
+	}
+	return slices.Repeat([]event.Notification{{Receiver: "email", State: states[0], Error: "550"}}, limit)
+}
+
+func (account) Summary(w quota.Window) (summary.Summary, bool) {
+	return summary.Summary{Window: w.String(), Requests: 450}, w.String() == "2025-11-18"
+}
+
+// notifier reaches one of its receivers.
+type notifier struct{}
+
+func (notifier) Try(context.Context) []notify.Tried {
+	return []notify.Tried{{Receiver: "telegram"}, {Receiver: "email", Failure: "550"}}
+}
 
 // serve returns a client of handler.
 func serve(t *testing.T, handler http.Handler, token string) *client.Client {
@@ -61,6 +98,66 @@ func TestAgainstTheAdminAPI(t *testing.T) {
 		if _, err := c.Clear(ctx, id); err == nil {
 			t.Errorf("key %q, which is not there, is cleared", id)
 		}
+	}
+}
+
+func TestEventsAndNotifications(t *testing.T) {
+	ctx := t.Context()
+	c := serve(t, admin.New(admin.Options{Ledger: account{}, Notifier: notifier{}, Token: secret.New(token)}), token)
+	for _, tc := range []struct {
+		after, first string
+		limit        int
+	}{{"", "998", 3}, {"", "1", 1000}, {"0", "1", 5}, {"41", "42", 1}} {
+		events, err := c.Events(ctx, tc.after, tc.limit)
+		if err != nil || len(events) != tc.limit || events[0].ID != tc.first || events[0].Title == "" {
+			t.Errorf("events after %q: %d, %v", tc.after, len(events), err)
+		}
+	}
+	if s, err := c.Summary(ctx, "2025-11-18"); err != nil || s.Requests != 450 || s.Date != "2025-11-18" {
+		t.Errorf("summary %+v, %v", s, err)
+	}
+	for state, want := range map[string]string{"": "sent", "waiting": "waiting", "failed": "failed"} {
+		told, err := c.Notifications(ctx, state, 2)
+		if err != nil || len(told) != 2 || told[0].State != want || told[0].Error == nil || *told[0].Error != "550" {
+			t.Errorf("notifications %+v, %v", told, err)
+		}
+	}
+	tried, err := c.TestNotifications(ctx)
+	if err != nil || len(tried) != 2 || !tried[0].OK || tried[0].Error != nil || tried[1].OK || tried[1].Error == nil || *tried[1].Error != "550" {
+		t.Errorf("tried %+v, %v", tried, err)
+	}
+}
+
+// TestRefusals wants the control plane's own words, with what is wrong with which value.
+func TestRefusals(t *testing.T) {
+	ctx := t.Context()
+	c := serve(t, admin.New(admin.Options{Ledger: account{}, Token: secret.New(token)}), token)
+	of := func(_ any, err error) error { return err }
+	for name, tc := range map[string]struct {
+		err  error
+		want string
+	}{
+		"limit":       {of(c.Events(ctx, "", 0)), "validation failed\nquery.limit: expected number >= 1"},
+		"two values":  {of(c.Events(ctx, "x", 1001)), "validation failed\nquery.after: expected string to be an event's ID\nquery.limit: expected number <= 1000"},
+		"state":       {of(c.Notifications(ctx, "lost&limit=1", 1)), "validation failed\nquery.state: expected value to be one of \"waiting, sent, failed\""},
+		"date":        {of(c.Summary(ctx, "../keys")), "validation failed\npath.date: expected string to be RFC 3339 date"},
+		"unknown day": {of(c.Summary(ctx, "2025-11-17")), "Nothing is known of this day: nothing was counted in it, or it is older than KEYWHEEL_HISTORY_DAYS keeps."},
+		"key":         {of(c.Clear(ctx, "9")), "There is no key with this ID; GET /api/v1/keys lists them."},
+	} {
+		if tc.err == nil || tc.err.Error() != tc.want {
+			t.Errorf("%s: got %v, want %s", name, tc.err, tc.want)
+		}
+	}
+}
+
+// TestReadOnlyToken is enough to look, and the error says that it is not for more.
+func TestReadOnlyToken(t *testing.T) {
+	c := serve(t, admin.New(admin.Options{Ledger: account{}, Notifier: notifier{}, Token: secret.New(token), ReadToken: secret.New(readToken)}), readToken)
+	if _, err := c.Events(t.Context(), "", 1); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.TestNotifications(t.Context()); !errors.Is(err, client.ErrUnauthorized) || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("a test: %v", err)
 	}
 }
 
