@@ -21,6 +21,9 @@ type day struct {
 	*harness.Stack
 	now  time.Time // that the control plane's clock shows
 	done []dayCall // in the window of now
+
+	told        *people
+	least, most time.Duration // that the calls of the first day took: as the simulated Groq waited, and as clients saw it
 }
 
 // dotEnv is the user's settings file, as the story has it.
@@ -37,12 +40,12 @@ func startDay(t *testing.T) *day {
 	t.Helper()
 	harness.EnvoyBinary(t)
 	keys := harness.Keys(3, 0)
-	d := &day{Stack: &harness.Stack{Keys: keys}, now: dayTime("08:00")}
+	d := &day{Stack: &harness.Stack{Keys: keys}, now: dayTime("08:00"), told: startPeople(t)}
 	d.Groq = harness.StartGroq(t, fakegroq.Options{}, keys)
 	d.Keywheel = harness.NewKeywheel(t, harness.KeywheelOptions{
 		Upstream: d.Groq.URL(), Args: []string{"--now", d.now.Format(time.RFC3339), "--speed", "0"},
 	})
-	if err := os.WriteFile(filepath.Join(d.Keywheel.Dir, ".env"), []byte(dotEnv(keys)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Keywheel.Dir, ".env"), []byte(dotEnv(keys)+d.told.dotEnv()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d.H1, d.H2 = harness.NewClient(t, d.Keywheel.Listen, false), harness.NewClient(t, d.Keywheel.Listen, true)
@@ -62,10 +65,14 @@ func (d *day) call(t *testing.T, c dayCall) {
 		client = d.H2
 	}
 	prompt := c.tokens * 2 / 3
-	a := client.Do(t, harness.Call{
-		Stream: c.number%3 == 0, IncludeUsage: c.number%9 == 0,
-		Script: fakegroq.Rule{Prompt: prompt, Completion: c.tokens - prompt},
-	})
+	script := fakegroq.Rule{Prompt: prompt, Completion: c.tokens - prompt}
+	if c.number%50 == 0 {
+		script.Silence = fakegroq.Duration(daySilence)
+		d.least += daySilence
+	}
+	begun := time.Now()
+	a := client.Do(t, harness.Call{Stream: c.number%50 == 0 || c.number%3 == 0, IncludeUsage: c.number%9 == 0, Script: script})
+	d.most += time.Since(begun)
 	if a.Status != 200 || a.Err != nil || a.Key != c.key {
 		t.Fatalf("call #%d, which key %s must serve: %s", c.number, c.key, a)
 	}
@@ -74,6 +81,9 @@ func (d *day) call(t *testing.T, c dayCall) {
 	}
 	d.done = append(d.done, c)
 }
+
+// daySilence is how long Groq says nothing within some of the day's answers.
+const daySilence = 300 * time.Millisecond
 
 // play makes the calls that are due at the present time, and looks at the account after those that the story tells of.
 func (d *day) play(t *testing.T, calls []dayCall) {
@@ -206,10 +216,12 @@ func TestDay(t *testing.T) {
 		}
 	}
 	d.assertEnd(t)
+	d.assertSummary(t)
 	d.evening(t)
 	d.midnight(t, calls)
 	d.nextMidnight(t)
 	assertGolden(t, "day_after.golden", logLines(d.Keywheel.Log()))
+	d.assertTold(t)
 }
 
 // assertFreshScores looks at what fresh keys are worth: 40 for quota, 30 for health, and up to 10 for the rank.
@@ -291,6 +303,7 @@ func (d *day) midnight(t *testing.T, calls []dayCall) {
 	d.check(t)
 	d.Keywheel.WaitLog(t, "+150 tokens")
 	d.Keywheel.WaitLog(t, "New day")
+	d.Keywheel.WaitLog(t, "📊 Daily Summary (2025-11-18)")
 
 	// With the clock turned back the account shows yesterday.
 	today := d.done
@@ -308,6 +321,7 @@ func (d *day) nextMidnight(t *testing.T) {
 	d.now, d.done = d.now.Truncate(24*time.Hour).Add(24*time.Hour), nil
 	d.Keywheel.MoveClock(t, d.now, 0)
 	d.check(t)
+	d.Keywheel.WaitLog(t, "📊 Daily Summary (2025-11-19)")
 	d.call(t, dayCall{number: 1, key: "1", tokens: 200})
 	d.check(t)
 	told := int64(0)

@@ -39,6 +39,7 @@ var madeUp = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`), "INCARNATION"},
 	{regexp.MustCompile(`\bnode=\S+`), "node=HOST"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`Avg Response Time \d+ms`), "Avg Response Time AVERAGE"},
 }
 
 var logLine = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ `)

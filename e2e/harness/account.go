@@ -283,3 +283,24 @@ func KeysOf(attempts []fakegroq.Request) string {
 	}
 	return strings.Join(names, " ")
 }
+
+// NotificationState is one notification as GET /api/v1/notifications shows it.
+type NotificationState struct {
+	ID        string     `json:"id"`
+	Receiver  string     `json:"receiver"`
+	EventID   string     `json:"event_id"`
+	Title     string     `json:"title"`
+	State     string     `json:"state"`
+	Attempts  int        `json:"attempts"`
+	Error     *string    `json:"error"`
+	MessageID string     `json:"message_id"`
+	NextAt    *time.Time `json:"next_at"`
+}
+
+// Notifications are those of GET /api/v1/notifications, newest first.
+func (k *Keywheel) Notifications(t testing.TB) []NotificationState {
+	t.Helper()
+	var all []NotificationState
+	k.API(t, "/api/v1/notifications?limit=1000", &all)
+	return all
+}

@@ -122,6 +122,10 @@ func (p *Process) Kill(t testing.TB) {
 	p.Wait(t)
 }
 
+// KillNow sends SIGKILL to the child and its process group, and does not wait: it is for goroutines other than the
+// test's.
+func (p *Process) KillNow() { p.killGroup() }
+
 // killGroup ends what is left of the child's process group. It sends nothing once the child is gone and its group with it.
 func (p *Process) killGroup() { _ = syscall.Kill(-p.Pid(), syscall.SIGKILL) }
 

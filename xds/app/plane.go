@@ -19,6 +19,7 @@ import (
 	"keywheel/xds/keyring"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
+	"keywheel/xds/notify"
 	"keywheel/xds/probe"
 	"keywheel/xds/server"
 	"keywheel/xds/snapshot"
@@ -35,8 +36,10 @@ type plane struct {
 	ledger *ledger.Ledger
 	xds    *server.Server
 	admin  *http.Server
-	token  secret.Key
-	failed chan struct{} // closed when a part ended by itself
+
+	notifier *notify.Dispatcher
+	token    secret.Key
+	failed   chan struct{} // closed when a part ended by itself
 
 	cancel context.CancelFunc // ends the parts that run beside
 	group  sync.WaitGroup
@@ -53,17 +56,25 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 	for _, w := range o.Warnings {
 		o.Log.Warn(w.String())
 	}
+	told, err := receivers(o)
+	if err != nil {
+		return nil, err
+	}
 	store, err := bolt.Open(o.Config.StorePath, bolt.Options{Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
 	l, err := ledger.Open(ctx, ledger.Options{
 		Store: store, Policy: policy(o), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
+		Route: route(o.Config, told),
 	})
 	if err != nil {
 		return nil, err
 	}
-	p = &plane{ledger: l, failed: make(chan struct{})}
+	p = &plane{
+		ledger: l, failed: make(chan struct{}),
+		notifier: notify.NewDispatcher(notify.Options{Outbox: l, Receivers: told, Now: o.Clock.Now, Log: o.Log}),
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -126,6 +137,7 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 	})
 	p.beside(func() error { return publisher.Run(run) })
 	p.beside(func() error { p.tick(run, o); return nil })
+	p.beside(func() error { p.notifier.Run(run); return nil })
 	p.beside(func() error {
 		probe.New(probe.Options{
 			Account: p.ledger, Secret: ring.Secret, Client: probe.NewClient(o.Config.Upstream, nil), Now: o.Clock.Now, Log: o.Log,
@@ -150,7 +162,7 @@ func adminToken(c *config.Config) (secret.Key, error) {
 
 func (p *plane) api(o Options) http.Handler {
 	options := admin.Options{
-		Ledger: p.ledger, Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
+		Ledger: p.ledger, Notifier: p.notifier, Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
 		Missing: func() []string {
 			if p.ledger.StoreError() != nil {
 				return []string{"store"}
