@@ -20,6 +20,7 @@ import (
 
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
 	"keywheel/xds/summary"
@@ -31,7 +32,7 @@ type Ledger interface {
 	View() ledger.View
 	// Clear forgets what was learned of the key's organization and returns the generation with which filters know it.
 	// The change is durable when Clear returns; on an error nothing has changed.
-	Clear(ctx context.Context, keyID string) (generation int64, err error)
+	Clear(ctx context.Context, keyID string, by audit.Entry) (generation int64, err error)
 	// Newest returns the newest events, and Events those after the one with an ID; both oldest first.
 	Newest(limit int) []event.Event
 	Events(after int64, limit int) []event.Event

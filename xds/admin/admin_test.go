@@ -17,6 +17,7 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
 	"keywheel/xds/notify"
@@ -42,7 +43,7 @@ var _ admin.Ledger = (*account)(nil)
 
 func (a *account) View() ledger.View { return a.view }
 
-func (a *account) Clear(_ context.Context, keyID string) (int64, error) {
+func (a *account) Clear(_ context.Context, keyID string, _ audit.Entry) (int64, error) {
 	if a.err != nil {
 		return 0, a.err
 	}

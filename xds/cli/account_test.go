@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"keywheel/shared/quota"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
 	"keywheel/xds/notify"
@@ -38,7 +39,7 @@ func (a account) View() ledger.View {
 	return v
 }
 
-func (account) Clear(context.Context, string) (int64, error) { return 7, nil }
+func (account) Clear(context.Context, string, audit.Entry) (int64, error) { return 7, nil }
 
 // at is a time of the story's day.
 func at(hour, minute int) time.Time { return time.Date(2025, 11, 18, hour, minute, 0, 0, time.UTC) }

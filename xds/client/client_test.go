@@ -14,6 +14,7 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/audit"
 	"keywheel/xds/client"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
@@ -37,7 +38,7 @@ func (account) View() ledger.View {
 	}
 }
 
-func (a account) Clear(context.Context, string) (int64, error) { return 42, a.failing }
+func (a account) Clear(context.Context, string, audit.Entry) (int64, error) { return 42, a.failing }
 
 // Newest and Events number their events so that it shows what was asked for.
 func (account) Newest(limit int) []event.Event { return account{}.Events(int64(1000-limit), limit) }

@@ -2,9 +2,12 @@ package config_test
 
 import (
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,6 +50,13 @@ func TestMailServers(t *testing.T) {
 		"SMTPS://mail":                           {Host: "mail", Port: 465, ImplicitTLS: true, TLS: config.TLSRequired},
 		"smtps://localhost:1?tls=required":       {Host: "localhost", Port: 1, ImplicitTLS: true, TLS: config.TLSRequired},
 		"smtps://a%40b:%3A%2F%40+%C3%A9@mail":    {Host: "mail", Port: 465, ImplicitTLS: true, TLS: config.TLSRequired, User: "a@b", Password: secret.New(":/@+é")},
+		"smtps://u:p@ss@mail":                    {Host: "mail", Port: 465, ImplicitTLS: true, TLS: config.TLSRequired, User: "u", Password: secret.New("p@ss")},
+		"smtps://u:%23%25%3F@mail":               {Host: "mail", Port: 465, ImplicitTLS: true, TLS: config.TLSRequired, User: "u", Password: secret.New("#%?")},
+		"smtp://127.0.0.1:1025":                  {Host: "127.0.0.1", Port: 1025, TLS: config.TLSOpportunistic},
+		"smtp://[::1]?tls=none":                  {Host: "::1", Port: 25, TLS: config.TLSNone},
+		"smtp://[2001:db8::1]:25":                {Host: "2001:db8::1", Port: 25, TLS: config.TLSRequired},
+		"SMTP://u:p@Mail.Example.ORG":            {Host: "mail.example.org", Port: 587, TLS: config.TLSRequired, User: "u", Password: secret.New("p")},
+		"smtps://mail.example.org:4650/":         {Host: "mail.example.org", Port: 4650, ImplicitTLS: true, TLS: config.TLSRequired},
 		"smtps://a@b:p:q@mail":                   {Host: "mail", Port: 465, ImplicitTLS: true, TLS: config.TLSRequired, User: "a@b", Password: secret.New("p:q")},
 	} {
 		c := mustLoad(t, "", byMail(url)...)
@@ -82,6 +92,20 @@ func TestMailServersThatAreRefused(t *testing.T) {
 		"smtps://u:hunter22%@mail":                  "it is not a URL",
 		"https://u:hunter22@mail":                   "it does not begin with smtps:// or smtp://",
 		"hunter22":                                  "it does not begin with smtps:// or smtp://",
+		"smtp:u:hunter22@mail":                      "it has no valid host name",
+		"smtp://u:hunter22@-mail.org":               "it has no valid host name",
+		"smtp://u:hunter22@0.0.0.0":                 "it has no valid host name",
+		"smtp://u:hunter22@[fe80::1%25e]":           "it has no valid host name",
+		"smtp://u:hunter22@mail box":                "it is not a URL",
+		"smtp://u:hunter22%zz@mail":                 "it is not a URL",
+		"smtp://u:x#hunter22@mail":                  "it is not a URL", // a port that is no number
+		"smtp://u:12#hunter22@mail":                 "it has something behind the host",
+		"smtp://u:12/hunter22@mail":                 "it has something behind the host",
+		"smtp://u:12?hunter22@mail":                 "its query is not one tls=",
+		"smtp://mail?tls=none&auth=plain":           "its query is not one tls=",
+		"smtps://mail?tls=opportunistic":            "smtps:// is TLS from the start",
+		"smtp://u%00:hunter22@mail":                 "its user or password has characters that cannot be printed",
+		"smtp://u:hunter22%0D%0A@mail":              "its user or password has characters that cannot be printed",
 	} {
 		_, _, err := load("", byMail(url)...)
 		if err == nil || !strings.HasPrefix(err.Error(), "SMTP_URL: "+wrong) {
@@ -105,6 +129,13 @@ func TestMailAddresses(t *testing.T) {
 		"a@x.org,":                                {"a@x.org"},
 		"a@x.org b@x.org":                         nil,
 		"a":                                       nil,
+		"a@":                                      nil,
+		"@x.org":                                  nil,
+		",":                                       nil,
+		"a@x.org;b@x.org":                         nil,
+		"a@x.org\x00":                             nil,
+		`On Call <a@x.org>,	"B, C" <b@x.org>`:     {`"On Call" <a@x.org>`, `"B, C" <b@x.org>`},
+		`"quoted local"@x.org, <c@x.org>`:         {`"quoted local"@x.org`, "c@x.org"},
 	} {
 		environ := append([]string{"ALERT_EMAIL_TO=" + list}, byMail("smtp://localhost")...)
 		c, _, err := load("", environ...)
@@ -283,6 +314,7 @@ func FuzzSMTPURL(f *testing.F) {
 	for _, value := range []string{
 		"smtps://user:%s@mail.example.org", "smtp://a%%40b:%s@127.0.0.1:25?tls=none", "smtp://u:%s@h?tls=opportunistic", "smtp://%s@[::1]:1?tls=required",
 		"smtp://h/%s", "smtp://h?%s", "smtp://h?tls=%s", "smtp://h:%s", "%s", "smtp://u:%s/@h", "smtp://u:%s", "smtp://h#%s",
+		"smtp://%s?tls=opportunistic", "smtp://%s:25?tls=none", "smtps://a%%40b:%%C3%%BC%s@h:1/", "smtp://u:12#%s@x", "smtp://u:%%6@%s", "://%s", "%s:smtp",
 	} {
 		before, after, _ := strings.Cut(strings.ReplaceAll(value, "%%", "%"), "%s")
 		f.Add(before, after)
@@ -307,7 +339,23 @@ func FuzzSMTPURL(f *testing.F) {
 			!s.Password.IsZero() && s.TLS != config.TLSRequired && !here:
 			t.Fatalf("%q: %+v", value, s)
 		}
+		again := mustLoad(t, "", byMail(smtpText(s))...).Notify.Email.Server
+		if diff := cmp.Diff(s, again); diff != "" {
+			t.Fatalf("%q, written anew (-first +again)\n%s", value, diff)
+		}
 	})
+}
+
+// smtpText writes a mail server as a setting has it.
+func smtpText(s config.SMTP) string {
+	u := url.URL{Scheme: "smtp", Host: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), RawQuery: "tls=" + s.TLS}
+	if s.ImplicitTLS {
+		u.Scheme = "smtps"
+	}
+	if s.User != "" {
+		u.User = url.UserPassword(s.User, s.Password.Reveal())
+	}
+	return u.String()
 }
 
 // The example says which events there are.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"keywheel/shared/protocol"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger/store"
 )
@@ -116,13 +117,13 @@ func TestClearTellsOfRecovery(t *testing.T) {
 	last := w.Events(0, 0)[2].ID
 	w.said()
 	w.store.Before = func([]store.Record) error { return errors.New("broken") }
-	if _, err := w.Clear(t.Context(), "1"); !errors.Is(err, ErrUnavailable) || len(w.Events(last, 0)) > 0 {
+	if _, err := w.Clear(t.Context(), "1", audit.Entry{}); !errors.Is(err, ErrUnavailable) || len(w.Events(last, 0)) > 0 {
 		t.Fatal(err, w.Events(last, 0))
 	}
 	w.store.Before = nil
 	w.tick()
 	w.said()
-	if _, err := w.Clear(t.Context(), "1"); err != nil {
+	if _, err := w.Clear(t.Context(), "1", audit.Entry{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"keywheel/shared/protocol"
+	"keywheel/xds/audit"
 )
 
 // sim is one key, several Envoys that keep the protocol, and a network that delays, reorders, repeats and loses.
@@ -183,7 +184,7 @@ func (s *sim) step() {
 	case what < 6:
 		s.w.reopen() // the control plane restarts
 	case what < 7 && !s.prompt:
-		if _, err := s.w.Clear(context.Background(), "1"); err != nil {
+		if _, err := s.w.Clear(context.Background(), "1", audit.Entry{}); err != nil {
 			s.Fatal(err)
 		}
 	case what < 12 && !s.prompt:

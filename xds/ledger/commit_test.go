@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"keywheel/shared/protocol"
+	"keywheel/xds/audit"
 	"keywheel/xds/ledger/store"
 )
 
@@ -28,7 +29,7 @@ func TestBeforeCommitNothingIsCounted(t *testing.T) {
 		if _, err := w.Apply(t.Context(), e.peer, e.report(w.Now())); !errors.Is(err, ErrUnavailable) || !errors.Is(err, full) {
 			t.Fatalf("error %v", err)
 		}
-		if _, err := w.Clear(t.Context(), "1"); !errors.Is(err, ErrUnavailable) {
+		if _, err := w.Clear(t.Context(), "1", audit.Entry{}); !errors.Is(err, ErrUnavailable) {
 			t.Fatalf("error %v", err)
 		}
 		if err := w.SetKeys(t.Context(), threeKeys()[:1]); !errors.Is(err, ErrUnavailable) {
@@ -95,7 +96,7 @@ func TestAfterCommitARepetitionIsCountedOnce(t *testing.T) {
 func TestFailedCommitThatWasMadeIsUndone(t *testing.T) {
 	w := newWorld(t, threeKeys())
 	w.store.After = func([]store.Record) error { return errors.New("fsync: input/output error") }
-	if _, err := w.Clear(t.Context(), "1"); err == nil {
+	if _, err := w.Clear(t.Context(), "1", audit.Entry{}); err == nil {
 		t.Fatal("no error")
 	}
 	if err := w.RotateToken(t.Context()); err == nil {

@@ -28,10 +28,11 @@ type day struct {
 	DownMS    int64    `json:"down_ms,omitempty"` // how long that was before
 
 	// What is kept of the day once its sources are not.
-	Folded  *folded          `json:"folded,omitempty"`
-	Shape   []int64          `json:"shape,omitempty"`   // tokens of all keys, by bucket
-	Drained bool             `json:"drained,omitempty"` // every key was exhausted
-	Sum     *summary.Summary `json:"sum,omitempty"`
+	Folded  *folded           `json:"folded,omitempty"`
+	Shape   []int64           `json:"shape,omitempty"`   // tokens of all keys, by bucket
+	Hours   map[string]Series `json:"hours,omitempty"`   // of each key, by hour
+	Drained bool              `json:"drained,omitempty"` // every key was exhausted
+	Sum     *summary.Summary  `json:"sum,omitempty"`
 
 	gone bool
 }
@@ -209,9 +210,9 @@ func (t *tx) fold() {
 func (t *tx) foldWindow(w quota.Window) {
 	l := t.l
 	if sum, known := l.sumOf(w); known || l.days[w] != nil {
-		frozen, shape, drained := l.summarize(w), l.shape(w), l.drained(w)
+		frozen, shape, hours, drained := l.summarize(w), l.shape(w), l.hours(w), l.drained(w)
 		d := change(t, t.day(w))
-		d.Folded, d.Sum, d.Shape, d.Drained = &sum, &frozen, shape, drained
+		d.Folded, d.Sum, d.Shape, d.Hours, d.Drained = &sum, &frozen, shape, hours, drained
 	}
 	for id, s := range l.sources {
 		if id.window == w {

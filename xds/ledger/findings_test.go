@@ -8,6 +8,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 )
 
@@ -42,7 +43,7 @@ func TestInvalidKey(t *testing.T) {
 	if w.key("1").Status != quota.Invalid {
 		t.Error("forgotten by a restart")
 	}
-	generation, err := w.Clear(t.Context(), "1")
+	generation, err := w.Clear(t.Context(), "1", audit.Entry{})
 	if err != nil || generation != w.Assignment().Generation {
 		t.Errorf("generation %d of %d, %v", generation, w.Assignment().Generation, err)
 	}
@@ -68,7 +69,7 @@ func TestClearKeepsTheUsageAndClearsTheOrganization(t *testing.T) {
 		t.Errorf("key 2 %s, key 3 %s", w.key("2").Status, w.key("3").Status)
 	}
 	held := w.held("1")
-	if _, err := w.Clear(t.Context(), "2"); err != nil {
+	if _, err := w.Clear(t.Context(), "2", audit.Entry{}); err != nil {
 		t.Fatal(err)
 	}
 	if k := w.key("1"); k.Used != 500 || k.Credential != "1.2" || k.Status != quota.Active {
@@ -98,7 +99,7 @@ func TestClearKeepsTheUsageAndClearsTheOrganization(t *testing.T) {
 	if a := w.send(e); a.Allowances[0].Credential != "1.2" || a.Allowances[0].Tokens != 144000-500-2880 {
 		t.Errorf("of the new credential %+v", a.Allowances[0])
 	}
-	if _, err := w.Clear(t.Context(), "9"); err == nil {
+	if _, err := w.Clear(t.Context(), "9", audit.Entry{}); err == nil {
 		t.Error("cleared a key that is not there")
 	}
 	w.check()

@@ -13,6 +13,7 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger/store"
+	"keywheel/xds/summary"
 )
 
 // steady lets an Envoy spend so many tokens a minute of a credential, up to a time of the story's day.
@@ -260,6 +261,44 @@ func TestForecastEndsAtMidnight(t *testing.T) {
 	if v := w.View(); !v.Keys[0].ExhaustedAt.IsZero() || !v.Pool.ExhaustedAt.IsZero() {
 		t.Errorf("on the new day it is exhausted at %v", v.Keys[0].ExhaustedAt)
 	}
+}
+
+// A forecast of a key is a hit when the key was exhausted, one of the pool when all keys were that are not disabled.
+func TestForecastsAreScored(t *testing.T) {
+	keys := threeKeys()
+	keys[2].Disabled = true
+	w := newWorld(t, keys)
+	e := w.newEnvoy()
+	forecast := func(kind event.Kind, key, until string) {
+		err := w.do(t.Context(), func(t *tx) error {
+			t.tell(event.Event{Kind: kind, Level: event.Warning, Key: key, Until: at(until)})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	forecast(event.Forecast, "1", "08:25") // 20 minutes too late
+	forecast(event.Forecast, "2", "09:00")
+	forecast(event.Forecast, "9", "09:00")    // no such key
+	forecast(event.PoolForecast, "", "08:55") // 10 minutes too early
+	e.spend(today, "1.1", 14301)              // less is left than a request needs
+	e.spend(today, "2.1", 14300)
+	w.send(e)
+	w.jump(at("09:00"))
+	w.send(e)
+	score := func(want summary.Forecasts) {
+		t.Helper()
+		if s, _ := w.Summary(window(today)); s.Forecasts != want {
+			t.Errorf("at %v %+v, want %+v", w.Now(), s.Forecasts, want)
+		}
+	}
+	score(summary.Forecasts{Hits: 1, MeanOff: 20 * time.Minute})
+	e.spend(today, "2.1", 1)
+	w.send(e) // by 09:05
+	score(summary.Forecasts{Hits: 3, MeanOff: (20 + 5 + 10) * time.Minute / 3})
+	w.jump(at("24:00"))
+	score(summary.Forecasts{Hits: 3, Misses: 1, MeanOff: (20 + 5 + 10) * time.Minute / 3})
 }
 
 // What is learned of earlier days ends where all keys were exhausted; else it is known to the end of the day.

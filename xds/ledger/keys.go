@@ -9,12 +9,18 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 )
 
 // SetKeys takes over the configured keys, in rank order. A key whose secret is another than before gets the next
 // revision; its usage starts at zero. Keys that are gone keep their usage in the store, should they come back.
 func (l *Ledger) SetKeys(ctx context.Context, keys []KeyConfig) error {
+	_, err := l.Reconfigure(ctx, Change{Keys: keys})
+	return err
+}
+
+func checkIDs(keys []KeyConfig) error {
 	seen := map[string]bool{}
 	for _, k := range keys {
 		if k.ID == "" || seen[k.ID] {
@@ -22,16 +28,17 @@ func (l *Ledger) SetKeys(ctx context.Context, keys []KeyConfig) error {
 		}
 		seen[k.ID] = true
 	}
-	return l.do(ctx, func(t *tx) error {
-		t.rearrange(func() {
-			for _, k := range keys {
-				t.revise(k)
-			}
-			t.l.arrange(keys)
-		})
-		t.crossLimits()
-		return nil
+	return nil
+}
+
+func (t *tx) setKeys(keys []KeyConfig) {
+	t.rearrange(func() {
+		for _, k := range keys {
+			t.revise(k)
+		}
+		t.l.arrange(keys)
 	})
+	t.crossLimits()
 }
 
 // SetPolicy takes over what holds for all keys.
@@ -73,8 +80,8 @@ func (l *Ledger) SetCredential(keyID string, revision, base uint32, hash [32]byt
 }
 
 // Clear forgets what was learned of the key's organization: each of its keys gets the next revision, keeping today's
-// usage. It returns the generation with which filters know it, or ErrNoKey.
-func (l *Ledger) Clear(ctx context.Context, keyID string) (generation int64, err error) {
+// usage. It returns the generation with which filters know it, or ErrNoKey. by says who did it.
+func (l *Ledger) Clear(ctx context.Context, keyID string, by audit.Entry) (generation int64, err error) {
 	err = l.do(ctx, func(t *tx) error {
 		k := l.byID[keyID]
 		if k == nil {
@@ -105,6 +112,8 @@ func (l *Ledger) Clear(ctx context.Context, keyID string) (generation int64, err
 		for _, f := range told {
 			t.recovered(l.keyOf(f.Credential), f)
 		}
+		by.Key, by.What, by.Outcome = keyID, "clear key", audit.Done
+		t.audit(by)
 		t.after = append(t.after, func() { generation = l.assignment.Generation })
 		return nil
 	})

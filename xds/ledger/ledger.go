@@ -90,6 +90,8 @@ type Ledger struct {
 	findings     map[findingID]*finding
 	events       []*happened // by ID
 	notices      []*notice   // by number
+	audits       []*audited  // by number
+	documents    map[string]*document
 	living       map[*incarnation]struct{}
 	unsure       map[record]struct{} // that a failed commit may have written
 	storeErr     error
@@ -131,7 +133,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), route: o.Route, lead: make(chan struct{}, 1),
 		byID: map[string]*key{}, credentials: map[string]*credential{}, incarnations: map[string]*incarnation{},
 		sources: map[sourceID]*source{}, gates: map[gateID]*gate{}, days: map[quota.Window]*day{},
-		crossed: map[crossedID]*crossed{}, series: map[crossedID]*series{}, findings: map[findingID]*finding{}, living: map[*incarnation]struct{}{},
+		crossed: map[crossedID]*crossed{}, series: map[crossedID]*series{}, documents: map[string]*document{}, findings: map[findingID]*finding{}, living: map[*incarnation]struct{}{},
 		unsure: map[record]struct{}{}, conns: map[uint64]*conn{}, nodes: map[string]*node{}, rings: map[string]*ring{},
 		models: map[quota.Window]map[string]struct{}{}, meta: &meta{}, tokens: &reportToken{},
 	}

@@ -75,6 +75,8 @@ var readers = map[string]func(l *Ledger, key string, value []byte) error{
 	eventBucket:       (*Ledger).readEvent,
 	noticeBucket:      (*Ledger).readNotice,
 	seriesBucket:      (*Ledger).readSeries,
+	documentBucket:    (*Ledger).readDocument,
+	auditBucket:       (*Ledger).readAudit,
 }
 
 func (l *Ledger) readMeta(key string, value []byte) error {
@@ -212,5 +214,25 @@ func (l *Ledger) readSeries(key string, value []byte) error {
 		return err
 	}
 	l.usedUntil = newer(s.end(), l.usedUntil)
+	return nil
+}
+
+func (l *Ledger) readDocument(key string, value []byte) error {
+	if !json.Valid(value) {
+		return errors.New("it is no JSON")
+	}
+	l.documents[key] = &document{name: key, value: value}
+	return nil
+}
+
+func (l *Ledger) readAudit(key string, value []byte) error {
+	a := &audited{}
+	if err := json.Unmarshal(value, &a.Entry); err != nil {
+		return err
+	}
+	if number(a.ID) != key {
+		return fmt.Errorf("it is entry %d", a.ID)
+	}
+	l.audits = append(l.audits, a)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"keywheel/shared/protocol"
+	"keywheel/xds/audit"
 	"keywheel/xds/event"
 )
 
@@ -177,7 +178,7 @@ func TestAllKeysOutAndBack(t *testing.T) {
 		w.send(e)
 	}
 	e.window(today).Gate.LastRefusalMS = 3000
-	if _, err := w.Clear(t.Context(), "1"); err != nil {
+	if _, err := w.Clear(t.Context(), "1", audit.Entry{}); err != nil {
 		t.Fatal(err)
 	}
 	w.said()

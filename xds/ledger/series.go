@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -96,24 +97,56 @@ func newer(a, b time.Time) time.Time {
 // end is the end of the last bucket that has anything.
 func (s *series) end() time.Time { return s.window.Start().Add(time.Duration(len(s.Tokens)) * bucket) }
 
-// Series is what was taken over a window, by buckets of five minutes from its start.
+// Series is what was taken over a window, by equal steps from its start. The slices end with the last step that has
+// anything.
 type Series struct {
-	Tokens, Requests []int64
+	Tokens   []int64 `json:"tokens"`
+	Requests []int64 `json:"requests"`
 }
 
-// Series returns what each key took over a window, by key ID. Of windows before yesterday only the sum over all keys is
-// kept, under the empty ID, as tokens. Slices end with the last bucket that has anything.
-func (l *Ledger) Series(w quota.Window) map[string]Series {
+// Series returns what each key took over a window, by key ID, in steps of five minutes. ok is false for windows before
+// yesterday, of which only the hours are kept.
+func (l *Ledger) Series(w quota.Window) (by map[string]Series, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if d := l.days[w]; d != nil && d.Folded != nil {
+		return nil, false
+	}
+	by = map[string]Series{}
+	for id, s := range l.series {
+		if id.window == w {
+			by[id.key] = Series{slices.Clone(s.Tokens), slices.Clone(s.Requests)}
+		}
+	}
+	return by, true
+}
+
+// Hours returns what each key took over a window, by key ID, in steps of an hour.
+func (l *Ledger) Hours(w quota.Window) map[string]Series {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.days[w]; d != nil && d.Folded != nil {
+		return maps.Clone(d.Hours)
+	}
+	return l.hours(w)
+}
+
+func (l *Ledger) hours(w quota.Window) map[string]Series {
 	out := map[string]Series{}
 	for id, s := range l.series {
 		if id.window == w {
-			out[id.key] = Series{slices.Clone(s.Tokens), slices.Clone(s.Requests)}
+			out[id.key] = Series{hourly(s.Tokens), hourly(s.Requests)}
 		}
 	}
-	if d := l.days[w]; len(out) == 0 && d != nil && len(d.Shape) > 0 {
-		out[""] = Series{Tokens: slices.Clone(d.Shape)}
+	return out
+}
+
+// hourly sums buckets up to hours.
+func hourly(values []int64) []int64 {
+	const perHour = int(time.Hour / bucket)
+	out := make([]int64, (len(values)+perHour-1)/perHour)
+	for i, n := range values {
+		out[i/perHour] += n
 	}
 	return out
 }

@@ -19,12 +19,18 @@ const tomorrow = "2025-11-19"
 // taken is what a key took in a window's buckets that are not empty, by their times.
 func (w *world) taken(name, keyID string) map[string]int64 {
 	out := map[string]int64{}
-	for i, n := range w.Series(window(name))[keyID].Tokens {
+	for i, n := range w.fine(window(name))[keyID].Tokens {
 		if n > 0 {
 			out[window(name).Start().Add(time.Duration(i)*bucket).Format("15:04")] = n
 		}
 	}
 	return out
+}
+
+// fine is a window's series by buckets.
+func (w *world) fine(day quota.Window) map[string]Series {
+	s, _ := w.Series(day)
+	return s
 }
 
 func (w *world) wantTaken(name, keyID string, want map[string]int64) {
@@ -56,7 +62,7 @@ func TestUseIsInItsBucket(t *testing.T) {
 	}
 	w.wantTaken(today, "1", map[string]int64{"08:00": 200, "09:55": 100, "10:00": 100})
 	w.wantTaken(today, "2", map[string]int64{"08:00": 14, "09:55": 7, "10:00": 7})
-	if s := w.Series(window(today)); len(s) != 2 || len(s["1"].Tokens) != 121 || sum(s["1"].Requests) != 4 {
+	if s := w.fine(window(today)); len(s) != 2 || len(s["1"].Tokens) != 121 || sum(s["1"].Requests) != 4 {
 		t.Errorf("series %+v", s)
 	}
 	w.check()
@@ -152,6 +158,25 @@ func TestUseOfANewEnvoyIsSpread(t *testing.T) {
 	w.wantTaken(today, "2", map[string]int64{"08:10": 5000})
 }
 
+// A report that the store took though it said that it did not, and that never comes again, leaves no series.
+func TestSeriesThatTheStoreRefused(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	e := w.newEnvoy()
+	w.send(e)
+	e.spend(today, "1.1", 50)
+	w.store.After = func([]store.Record) error { return errors.New("broken") }
+	if _, err := w.Apply(t.Context(), e.peer, e.report(w.Now())); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+	w.store.After = nil
+	w.send(w.newEnvoy())
+	w.check()
+	w.reopen()
+	if s := w.fine(window(today)); len(s) != 0 {
+		t.Errorf("series %+v", s)
+	}
+}
+
 func TestSeriesWhenTheClockJumps(t *testing.T) {
 	w := newWorld(t, threeKeys())
 	e := w.newEnvoy()
@@ -207,15 +232,19 @@ func TestFoldingKeepsTheShape(t *testing.T) {
 				t.Errorf("the shape of %s (-before +after):\n%s", date, diff)
 			}
 		}
-		if s := w.Series(window(today)); len(s) != 1 || cmp.Diff(shapes[window(today)], s[""].Tokens) != "" {
-			t.Errorf("the first day has %+v", s)
+		if _, ok := w.Series(window(today)); ok {
+			t.Error("the first day's buckets are kept")
 		}
-		if s := w.Series(window(today) + 4); len(s) != 3 {
+		hours := w.Hours(window(today))
+		if got := sum(hours["1"].Tokens) + sum(hours["2"].Tokens) + sum(hours["3"].Tokens); len(hours) != 3 || got != 2100 || len(hours["1"].Tokens) > 24 {
+			t.Errorf("the first day has the hours %+v", hours)
+		}
+		if s := w.fine(window(today) + 4); len(s) != 3 {
 			t.Errorf("the last day has %+v", s)
 		}
 		w.reopen()
 	}
-	if s := w.Series(window("2025-11-01")); len(s) != 0 {
+	if s := w.fine(window("2025-11-01")); len(s) != 0 {
 		t.Errorf("a day of which nothing is known has %+v", s)
 	}
 	records := 0
@@ -264,7 +293,7 @@ func TestSeriesAddUp(t *testing.T) {
 		}
 		for _, k := range w.Ledger.keys {
 			for day, a := range k.accounts {
-				s := w.Series(day)[k.ID]
+				s := w.fine(day)[k.ID]
 				if sum(s.Tokens) != a.tokens.spent || sum(s.Requests) != a.requests.spent || len(s.Tokens) > buckets {
 					t.Fatalf("key %s on %s spent %d tokens in %d requests; the series is %+v", k.ID, day, a.tokens.spent, a.requests.spent, s)
 				}

@@ -20,6 +20,8 @@ const (
 	eventBucket       = "events"
 	noticeBucket      = "outbox"
 	seriesBucket      = "series"
+	documentBucket    = "documents"
+	auditBucket       = "audit"
 )
 
 // Keys of the bucket meta.
@@ -46,6 +48,7 @@ type meta struct {
 	FoldedAtMS    int64  `json:"folded_at_ms,omitempty"` // by the host's clock
 	LastEvent     int64  `json:"last_event"`
 	LastNotice    int64  `json:"last_notice,omitempty"`
+	LastAudit     int64  `json:"last_audit,omitempty"`
 	InUse         inUse  `json:"in_use"`
 	AllOut        bool   `json:"all_out,omitempty"`
 	Summarized    string `json:"summarized,omitempty"` // the newest window whose summary was told

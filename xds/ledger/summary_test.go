@@ -328,44 +328,6 @@ func TestSummaryNamesAlerts(t *testing.T) {
 	}
 }
 
-// A forecast of a key is a hit when the key was exhausted, one of the pool when all keys were that are not disabled.
-func TestForecastsAreScored(t *testing.T) {
-	keys := threeKeys()
-	keys[2].Disabled = true
-	w := newWorld(t, keys)
-	e := w.newEnvoy()
-	forecast := func(kind event.Kind, key, until string) {
-		err := w.do(t.Context(), func(t *tx) error {
-			t.tell(event.Event{Kind: kind, Level: event.Warning, Key: key, Until: at(until)})
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	forecast(event.Forecast, "1", "08:25") // 20 minutes too late
-	forecast(event.Forecast, "2", "09:00")
-	forecast(event.Forecast, "9", "09:00")    // no such key
-	forecast(event.PoolForecast, "", "08:55") // 10 minutes too early
-	e.spend(today, "1.1", 14301)              // less is left than a request needs
-	e.spend(today, "2.1", 14300)
-	w.send(e)
-	w.jump(at("09:00"))
-	w.send(e)
-	score := func(want summary.Forecasts) {
-		t.Helper()
-		if s, _ := w.Summary(window(today)); s.Forecasts != want {
-			t.Errorf("at %v %+v, want %+v", w.Now(), s.Forecasts, want)
-		}
-	}
-	score(summary.Forecasts{Hits: 1, MeanOff: 20 * time.Minute})
-	e.spend(today, "2.1", 1)
-	w.send(e) // by 09:05
-	score(summary.Forecasts{Hits: 3, MeanOff: (20 + 5 + 10) * time.Minute / 3})
-	w.jump(at("24:00"))
-	score(summary.Forecasts{Hits: 3, Misses: 1, MeanOff: (20 + 5 + 10) * time.Minute / 3})
-}
-
 // However the clock jumps, the control plane restarts and the store fails: no day is told twice, none while it is
 // today's, and each in its turn.
 func TestNoDayIsToldTwice(t *testing.T) {

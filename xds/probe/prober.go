@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"keywheel/shared/secret"
+	"keywheel/xds/audit"
 	"keywheel/xds/ledger"
 )
 
@@ -25,7 +26,7 @@ type Account interface {
 	// View returns the account; a key is out while its InvalidSince is not zero.
 	View() ledger.View
 	// Clear forgets what was learned of the key's organization.
-	Clear(ctx context.Context, keyID string) (generation int64, err error)
+	Clear(ctx context.Context, keyID string, by audit.Entry) (generation int64, err error)
 }
 
 // Options is what a Prober is made of.
@@ -127,7 +128,7 @@ func (p *Prober) try(ctx context.Context, keyID string, w *watch) {
 	case result.Verdict == Refused:
 		log.Info("Groq Key "+keyID+" is still refused by Groq", "status", result.Status, "code", result.Code, "next", w.next)
 	default:
-		if _, err := p.Account.Clear(ctx, keyID); err != nil {
+		if _, err := p.Account.Clear(ctx, keyID, audit.Entry{Who: audit.Probe, Detail: "Groq accepts it again"}); err != nil {
 			log.Error("Groq Key "+keyID+" is accepted again, but could not be taken back", "error", err, "next", w.next)
 			return
 		}

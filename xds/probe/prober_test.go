@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"keywheel/shared/secret"
+	"keywheel/xds/audit"
 	"keywheel/xds/config"
 	"keywheel/xds/ledger"
 	"keywheel/xds/probe"
@@ -39,7 +40,7 @@ func (w *world) View() ledger.View {
 	return v
 }
 
-func (w *world) Clear(_ context.Context, id string) (int64, error) {
+func (w *world) Clear(_ context.Context, id string, _ audit.Entry) (int64, error) {
 	if w.failing != nil {
 		return 0, w.failing
 	}
