@@ -28,6 +28,13 @@ type Tried struct {
 	Final bool
 }
 
+// of says whether it was this key, whatever its revision: a key that is cleared while a call is tried, perhaps more than
+// once, would else be the next one each time.
+func (t *Tried) of(k *protocol.Key) bool {
+	id, _, ok := protocol.SplitCredential(t.Credential)
+	return ok && id == k.ID
+}
+
 // Instant is when a choice is made.
 type Instant struct {
 	NowMS  int64 // Unix milliseconds by Keywheel's clock
@@ -136,7 +143,7 @@ func (p *Picker) state(v *view, i int) state {
 		p.judge(&s, v)
 	}
 	for _, t := range v.request.Tried {
-		if t.Credential == k.Credential {
+		if t.of(k) {
 			s.tried = true
 			if t.Final && s.reason == "" {
 				s.reason, s.until = selection.Cooling, v.at.NowMS+busyMS

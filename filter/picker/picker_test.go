@@ -175,8 +175,13 @@ func TestTriedKeysComeLastOrNotAtAll(t *testing.T) {
 		}
 		return r
 	}
-	if got := pick(t, p, b, soft("1.1")); got != "2" {
-		t.Errorf("key %s", got)
+	for _, tried := range []string{"1.1", "1.2", "1.17"} { // it was cleared meanwhile
+		if got := pick(t, p, b, soft(tried)); got != "2" {
+			t.Errorf("after %s key %s", tried, got)
+		}
+	}
+	if got := pick(t, p, b, soft("11.1")); got != "1" {
+		t.Errorf("after another key's try key %s", got)
 	}
 	c := p.Peek(b, soft("1.1", "2.1", "3.1"), at)
 	if c.Key.ID != "1" || !c.Again {
