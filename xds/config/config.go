@@ -1,11 +1,13 @@
-// Package config reads Keywheel's settings from the environment and a .env file into one validated value.
+// Package config reads Keywheel's settings from the environment, a .env file and keywheel.yaml into one validated value,
+// and anew when a file changes.
 //
 // The rules are:
-//   - The environment wins over .env. An empty value is as good as none.
+//   - The environment wins over .env, and that over keywheel.yaml. An empty value is as good as none.
+//   - keywheel.yaml says the same settings by names of its own; what is judged is judged once, wherever it is written.
 //   - Load reads everything and then says everything that is wrong at once: one line for each problem, with the
-//     setting's name, what is wrong, and what to write instead.
+//     setting's name as it was written, what is wrong, and what to write instead.
 //   - No message ever holds a secret's value, nor any value that looks like one.
-//   - Nothing is read again later: a new configuration is a new Load.
+//   - A Config never changes: a new configuration is a new Load, all of it or, if anything is wrong, nothing.
 package config
 
 import (
@@ -13,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"keywheel/shared/quota"
@@ -39,27 +42,44 @@ type Config struct {
 	XDSInsecure    bool    // plain xDS to other machines was asked for by name
 	AdminToken     secret.Key
 	AdminReadToken secret.Key
-	WasmPath       string // absolute path of the module; empty: the one in the binary
+	MasterKeys     []secret.Key // the first seals what is stored, all open it; empty: nothing can be sealed
+	WasmPath       string       // absolute path of the module; empty: the one in the binary
 
 	EnvoyConcurrency int // worker threads; 0: one for each core
 	LogLevel         slog.Level
 	LogFormat        LogFormat
 
 	Notify Notify
+
+	read sources // the files that all this came from
 }
 
 // Key is one Groq key, in the order in which it is preferred.
 type Key struct {
 	ID            string // "1"
 	Secret        secret.Key
-	Label         string // "Primary"
-	Priority      int    // lower first
-	LimitTokens   int64  // a day; 0: no limit
-	LimitRequests int64  // a day; 0: no limit
-	Org           string // keys with the same one share what is learned of its limits
-	Tier          string // "free" or "paid"
-	Thresholds    []int  // percent, ascending
+	Label         string   // "Primary"
+	LabelByRank   bool     // nobody gave the label: it goes by the rank
+	Priority      int      // lower first
+	LimitTokens   int64    // a day; 0: no limit
+	LimitRequests int64    // a day; 0: no limit
+	Org           string   // keys with the same one share what is learned of its limits
+	Tier          string   // "free" or "paid"
+	Thresholds    []int    // percent, ascending
+	Disabled      bool     // no call is given it
+	Models        []string // the only ones that it serves, by their exact names; empty: every model
+	Source        Source   // of its secret
 }
+
+// Source says where a key comes from.
+type Source string
+
+// The sources.
+const (
+	SourceEnvironment Source = "environment" // or .env
+	SourceFile        Source = "file"        // keywheel.yaml
+	SourceAPI         Source = "api"         // added while running
+)
 
 // Strategy says how a key is chosen among those that can serve.
 type Strategy string
@@ -135,8 +155,8 @@ func (c *Config) ForDemo(upstream Upstream, dir string) (*Config, error) {
 	demo.Keys = nil
 	for n := range demoKeys {
 		id := fmt.Sprint(n + 1)
-		demo.Keys = append(demo.Keys, Key{ID: id, Secret: secret.New("gsk_demo_key_" + id), Label: quota.RankLabel(n),
-			Priority: n + 1, LimitTokens: demoLimit, Org: defaultOrg(id), Tier: TierFree, Thresholds: append([]int(nil), c.Thresholds...)})
+		demo.Keys = append(demo.Keys, Key{ID: id, Secret: secret.New("gsk_demo_key_" + id), Label: quota.RankLabel(n), LabelByRank: true,
+			Priority: n + 1, LimitTokens: demoLimit, Org: OwnOrg(id), Tier: TierFree, Thresholds: slices.Clone(c.Thresholds), Source: SourceEnvironment})
 	}
 	return &demo, nil
 }

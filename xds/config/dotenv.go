@@ -10,14 +10,8 @@ import (
 	"github.com/joho/godotenv"
 )
 
-// maxDotEnv is the largest .env file that is read, in bytes.
-const maxDotEnv = 1 << 20
-
-// entry is a value and where it was set.
-type entry struct {
-	value string
-	where string // "file:line"; empty: the environment
-}
+// maxSettings is the largest file of settings that is read, in bytes.
+const maxSettings = 1 << 20
 
 // readDotEnv reads the file at path. A file that does not exist is an empty one. The problem never repeats what the
 // file holds.
@@ -28,8 +22,8 @@ func readDotEnv(path string, readFile func(string) ([]byte, error)) (map[string]
 		return nil, nil
 	case err != nil:
 		return nil, &Problem{Name: path, Wrong: "it cannot be read: " + reason(err), Fix: "make it readable, or remove it"}
-	case len(content) > maxDotEnv:
-		return nil, &Problem{Name: path, Wrong: fmt.Sprintf("it is larger than %d bytes", maxDotEnv), Fix: "keep only settings in it"}
+	case len(content) > maxSettings:
+		return nil, &Problem{Name: path, Wrong: fmt.Sprintf("it is larger than %d bytes", maxSettings), Fix: "keep only settings in it"}
 	}
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")) // as some editors begin a file
 	lines, bad := statements(string(content))

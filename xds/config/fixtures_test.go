@@ -21,13 +21,20 @@ const (
 	workDir = "/home/me/keywheel"
 )
 
-// options reads dotEnv as .env, and all else from testdata as if it were the working directory.
-func options(dotEnv string, environ ...string) config.Options {
+// options reads the fixture as .env or keywheel.yaml, and all else from testdata as if it were the working directory.
+func options(fixture string, environ ...string) config.Options {
+	dotEnv, file := fixture, ""
+	if filepath.Ext(fixture) == ".yaml" {
+		dotEnv, file = "", fixture
+	}
 	return config.Options{
 		Environ: environ, WorkDir: workDir, StateHome: home + "/.local/state",
 		ReadFile: func(path string) ([]byte, error) {
-			if path == ".env" {
+			switch path {
+			case ".env":
 				return os.ReadFile(dotEnv)
+			case workDir + "/keywheel.yaml":
+				return os.ReadFile(file)
 			}
 			rel, err := filepath.Rel(workDir, path)
 			if err != nil {
@@ -38,18 +45,22 @@ func options(dotEnv string, environ ...string) config.Options {
 	}
 }
 
-// fixtures lists the .env files of a kind. None at all is a broken test.
-func fixtures(t *testing.T, pattern string) []string {
+// fixtures lists the .env and keywheel.yaml files of a kind, good or bad. None at all is a broken test.
+func fixtures(t testing.TB, kind string) []string {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("testdata", pattern))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no fixtures %s: %v", pattern, err)
+	var all []string
+	for _, pattern := range []string{"testdata/" + kind + "-*.env", "testdata/" + kind + "-*.yaml"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("no fixtures %s: %v", pattern, err)
+		}
+		all = append(all, paths...)
 	}
-	return paths
+	return all
 }
 
 func TestGoodFixtures(t *testing.T) {
-	for _, path := range fixtures(t, "good-*.env") {
+	for _, path := range fixtures(t, "good") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			c, warnings, err := config.Load(options(path))
 			if err != nil {
@@ -61,7 +72,7 @@ func TestGoodFixtures(t *testing.T) {
 }
 
 func TestBadFixtures(t *testing.T) {
-	for _, path := range fixtures(t, "bad-*.env") {
+	for _, path := range fixtures(t, "bad") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			c, _, err := config.Load(options(path))
 			if err == nil || c != nil {
@@ -78,7 +89,7 @@ func TestBadFixtures(t *testing.T) {
 
 func compare(t *testing.T, path, got string) {
 	t.Helper()
-	golden := strings.TrimSuffix(path, ".env") + ".want"
+	golden := strings.TrimSuffix(path, filepath.Ext(path)) + ".want"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
@@ -97,8 +108,9 @@ func compare(t *testing.T, path, got string) {
 func dump(c *config.Config, warnings []config.Warning) string {
 	var b strings.Builder
 	for _, k := range c.Keys {
-		fmt.Fprintf(&b, "key %s %q label %q priority %d limits %d tokens %d requests org %s tier %s thresholds %v\n",
+		fmt.Fprintf(&b, "key %s %q label %q priority %d limits %d tokens %d requests org %s tier %s thresholds %v",
 			k.ID, k.Secret.Reveal(), k.Label, k.Priority, k.LimitTokens, k.LimitRequests, k.Org, k.Tier, k.Thresholds)
+		fmt.Fprintf(&b, " models %q disabled %v by rank %v from %s\n", k.Models, k.Disabled, k.LabelByRank, k.Source)
 	}
 	run, err := c.RunXDSAddr()
 	if err != nil {
@@ -117,6 +129,9 @@ func dump(c *config.Config, warnings []config.Warning) string {
 		{"log level", c.LogLevel}, {"log format", c.LogFormat},
 	} {
 		fmt.Fprintf(&b, "%s: %v\n", line.name, line.value)
+	}
+	for _, k := range c.MasterKeys {
+		fmt.Fprintf(&b, "master key: %q\n", k.Reveal())
 	}
 	dumpNotify(&b, c.Notify)
 	for _, w := range warnings {

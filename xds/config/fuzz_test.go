@@ -60,12 +60,8 @@ func fileOf(dotEnv string) func(string) ([]byte, error) {
 }
 
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"testdata/good-*.env", "testdata/bad-*.env"} {
-		paths, err := fs.Glob(os.DirFS("."), pattern)
-		if err != nil || len(paths) == 0 {
-			f.Fatalf("no fixtures %s: %v", pattern, err)
-		}
-		for _, path := range paths {
+	for _, kind := range []string{"good", "bad"} {
+		for _, path := range fixtures(f, kind) {
 			content, err := os.ReadFile(path)
 			if err != nil {
 				f.Fatal(err)
@@ -85,7 +81,7 @@ func TestSecretInAnyPlace(t *testing.T) {
 		"GROQ_API_KEY", "GROQ_API_KEY_1", "GROQ_API_KEY_2", "GROQ_API_KEY_2_FILE", "GROQ_KEY_1_PRIORITY", "GROQ_KEY_1_DAILY_LIMIT", "GROQ_KEY_1_LABEL",
 		"GROQ_KEY_1_ORG", "GROQ_KEY_1_TIER", "GROQ_KEY_1_THRESHOLDS", "KEYWHEEL_UPSTREAM_URL", "GROQ_BASE_URL", "KEYWHEEL_STRATEGY", "KEYWHEEL_THRESHOLDS",
 		"KEYWHEEL_STORE", "KEYWHEEL_REPORT_INTERVAL", "KEYWHEEL_LISTEN_ADDR", "KEYWHEEL_XDS_ADDR", "KEYWHEEL_WASM", "KEYWHEEL_ADMIN_TOKEN",
-		"KEYWHEEL_ADMIN_TOKEN_FILE", "KEYWHEEL_LOG_LEVEL", "KEYWHEEL_UNKNOWN", "KEYWHEEL_" + planted, "SMTP_URL", "ALERT_EMAIL_FROM",
+		"KEYWHEEL_ADMIN_TOKEN_FILE", "KEYWHEEL_LOG_LEVEL", "KEYWHEEL_CONFIG", "KEYWHEEL_MASTER_KEY", "GROQ_KEY_1_MODELS", "KEYWHEEL_UNKNOWN", "KEYWHEEL_" + planted, "SMTP_URL", "ALERT_EMAIL_FROM",
 		"ALERT_EMAIL_TO", "TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID", "TELEGRAM_API_URL", "KEYWHEEL_WEBHOOK_URL", "KEYWHEEL_WEBHOOK_SECRET", "KEYWHEEL_NOTIFY_URLS",
 		"KEYWHEEL_NOTIFY_ROUTES",
 	}

@@ -2,32 +2,20 @@ package config
 
 import (
 	"cmp"
-	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 )
 
-var defaultThresholds = []int{75, 90, 100}
-
-// maxPriority is the largest priority; maxSecret the longest key, in bytes; maxText the longest label or organization,
-// in characters.
-const (
-	maxPriority = 1_000_000
-	maxSecret   = 4096
-	maxText     = 40
-)
-
 // loadKeys reads every key that is set and what is said of it.
 func (l *loader) loadKeys(c *Config) {
-	c.Thresholds = l.thresholds("KEYWHEEL_THRESHOLDS", defaultThresholds)
+	c.Thresholds = l.thresholds("KEYWHEEL_THRESHOLDS", DefaultThresholds())
 	numbers := l.keyNumbers()
-	if len(numbers) == 0 {
+	if len(numbers) == 0 && len(l.file.described) == 0 && len(l.file.strays) == 0 {
 		l.noKeys()
 	}
 	seen := make(map[[32]byte]string) // secret → the setting that holds it
@@ -36,13 +24,14 @@ func (l *loader) loadKeys(c *Config) {
 			c.Keys = append(c.Keys, key)
 		}
 	}
+	l.checkDescribed(numbers)
 	l.warnOrphans(numbers)
 	slices.SortFunc(c.Keys, func(a, b Key) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
 	for rank := range c.Keys {
-		if c.Keys[rank].Label == "" {
-			c.Keys[rank].Label = quota.RankLabel(rank)
+		if k := &c.Keys[rank]; k.Label == "" {
+			k.Label, k.LabelByRank = quota.RankLabel(rank), true
 		}
 	}
 }
@@ -73,9 +62,9 @@ func (l *loader) noKeys() {
 		return
 	}
 	wrong := "looked for GROQ_API_KEY and GROQ_API_KEY_1, GROQ_API_KEY_2, … (each also as …_FILE) in the environment and in " +
-		l.absolute(l.opts.DotEnvPath)
+		l.absolute(l.opts.DotEnvPath) + ", and for keys in " + l.absolute(l.file.path)
 	var empty []string
-	for _, level := range []map[string]entry{l.env, l.dotenv} {
+	for _, level := range l.levels() {
 		for name := range level {
 			if keyName.MatchString(strings.TrimSuffix(name, fileSuffix)) {
 				empty = append(empty, name)
@@ -87,7 +76,7 @@ func (l *loader) noKeys() {
 		wrong += "; set but empty: " + strings.Join(slices.Compact(empty), ", ")
 	}
 	l.problems = append(l.problems, Problem{Name: ErrNoKeys.Error(), Wrong: wrong,
-		Fix: "write GROQ_API_KEY_1=gsk_… into one of them, or try `keywheel run --demo`", Err: ErrNoKeys})
+		Fix: "write GROQ_API_KEY_1=gsk_… into one of the first two, or try `keywheel run --demo`", Err: ErrNoKeys})
 }
 
 // loadKey reads key number n. ok is false if it cannot be used; why is then among the problems.
@@ -97,15 +86,21 @@ func (l *loader) loadKey(n int, thresholds []int, seen map[[32]byte]string) (key
 	if ok {
 		key.Secret, ok = l.checkSecret(name, e, seen)
 	}
+	key.Source = SourceEnvironment
+	if e.path != "" {
+		key.Source = SourceFile
+	}
 	field := "GROQ_KEY_" + id + "_"
 	key.ID = id
 	key.Label = l.text(field + "LABEL")
-	key.Org = cmp.Or(l.text(field+"ORG"), defaultOrg(id))
+	key.Org = cmp.Or(l.text(field+"ORG"), OwnOrg(id))
 	key.Tier = choice(l, field+"TIER", TierFree, tiers)
-	key.Priority = l.number(field+"PRIORITY", n, 1, maxPriority)
-	key.LimitTokens = l.count(field+"DAILY_LIMIT", "none", maxCount)
-	key.LimitRequests = l.count(field+"DAILY_REQUESTS", "none", maxCount)
+	key.Priority = l.number(field+"PRIORITY", n, 1, MaxPriority)
+	key.LimitTokens = l.count(field+"DAILY_LIMIT", "none", MaxCount)
+	key.LimitRequests = l.count(field+"DAILY_REQUESTS", "none", MaxCount)
 	key.Thresholds = l.thresholds(field+"THRESHOLDS", thresholds)
+	key.Models = l.models(field + "MODELS")
+	key.Disabled = l.boolean(field + "DISABLED")
 	return key, ok
 }
 
@@ -117,6 +112,9 @@ func (l *loader) keySecret(n int) (name string, e entry, ok bool) {
 		return name, e, ok
 	}
 	bare, bareSet := l.lookupSecret("GROQ_API_KEY")
+	if bareSet && l.called(name) != name { // as everywhere, the environment and .env win over keywheel.yaml
+		return "GROQ_API_KEY", bare, true
+	}
 	numbered, numberedSet := l.lookupSecret(name)
 	switch {
 	case !numberedSet:
@@ -129,19 +127,8 @@ func (l *loader) keySecret(n int) (name string, e entry, ok bool) {
 
 // checkSecret refuses what cannot be a key, and what another setting holds already.
 func (l *loader) checkSecret(name string, e entry, seen map[[32]byte]string) (secret.Key, bool) {
-	const fix = "write the key as Groq's console shows it, gsk_…"
-	wrong := unprintable(e.value)
-	switch {
-	case placeholder(e.value):
-		wrong = "it is a placeholder"
-	case wrong != "":
-	case strings.ContainsAny(e.value, `"'`):
-		wrong = "it has quotes in it"
-	case len(e.value) > maxSecret:
-		wrong = fmt.Sprintf("it is longer than %d characters", maxSecret)
-	}
-	if wrong != "" {
-		l.problem(name, e, wrong, fix)
+	if wrong := CheckSecret(e.value); wrong != "" {
+		l.problem(name, e, wrong, "write the key as Groq's console shows it, gsk_…")
 		return secret.Key{}, false
 	}
 	key := secret.New(e.value)
@@ -149,7 +136,7 @@ func (l *loader) checkSecret(name string, e entry, seen map[[32]byte]string) (se
 		l.problem(name, e, "it is the same key as "+other, "write another key, or remove one of the two")
 		return secret.Key{}, false
 	}
-	seen[key.Hash()] = name
+	seen[key.Hash()] = e.called(name)
 	if !strings.HasPrefix(e.value, "gsk_") {
 		l.warn(name, "it does not begin with gsk_, as Groq's keys do")
 	}
@@ -162,19 +149,30 @@ func (l *loader) text(name string) string {
 	if !set {
 		return ""
 	}
-	wrong := ""
-	switch {
-	case !utf8.ValidString(e.value) || strings.ContainsFunc(e.value, func(r rune) bool { return !unicode.IsPrint(r) }):
-		wrong = "it has characters that cannot be printed"
-	case l.holdsSecret(e.value):
-		wrong = "it looks like a key, and it is shown to everybody"
-	case utf8.RuneCountInString(e.value) > maxText:
-		wrong = fmt.Sprintf("it is longer than %d characters", maxText)
-	default:
+	wrong := CheckText(e.value)
+	if wrong == "" && l.holdsSecret(e.value) {
+		wrong = looksLikeKey
+	}
+	if wrong == "" {
 		return e.value
 	}
 	l.problem(name, e, wrong, "write a short name, such as Primary")
 	return ""
+}
+
+// checkDescribed refuses keys of keywheel.yaml that have no secret anywhere.
+func (l *loader) checkDescribed(numbers []int) {
+	for _, n := range slices.Sorted(maps.Keys(l.file.described)) {
+		if slices.Contains(numbers, n) {
+			continue
+		}
+		e, name := l.file.described[n], "GROQ_API_KEY_"+strconv.Itoa(n)
+		if l.opts.KeysOptional {
+			l.warn(e.path, "it has no effect, as it has no secret")
+			continue
+		}
+		l.problem(e.path, e, "it has no secret", "write secret_file: and the path of a file that holds it, or set "+name+", or remove the key")
+	}
 }
 
 // warnOrphans tells of what is said about keys that do not exist.
@@ -184,11 +182,9 @@ func (l *loader) warnOrphans(numbers []int) {
 		if m == nil {
 			continue
 		}
-		if n, _ := strconv.Atoi(m[1]); !slices.Contains(numbers, n) {
+		n, _ := strconv.Atoi(m[1])
+		if _, described := l.file.described[n]; !described && !slices.Contains(numbers, n) {
 			l.warn(name, "it has no effect, as GROQ_API_KEY_"+m[1]+" is not set")
 		}
 	}
 }
-
-// defaultOrg is the organization of a key that names none: one of its own.
-func defaultOrg(id string) string { return "key-" + id }

@@ -1,18 +1,15 @@
 package config
 
 import (
-	"fmt"
+	"cmp"
 	"io"
-	"log/slog"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/adrg/xdg"
-
-	"keywheel/shared/secret"
 )
 
 // Options is what Load reads from.
@@ -24,13 +21,14 @@ type Options struct {
 	// and for the demo. Keys that are set must be good all the same.
 	KeysOptional bool
 
-	StateHome string                       // default: XDG_STATE_HOME of Environ, else the user's state directory
-	WorkDir   string                       // what relative paths are relative to; default: the working directory
-	ReadFile  func(string) ([]byte, error) // reads .env and the files of …_FILE; default: from the disk
+	StateHome string                            // default: XDG_STATE_HOME of Environ, else the user's state directory
+	WorkDir   string                            // what relative paths are relative to; default: the working directory
+	ReadFile  func(string) ([]byte, error)      // reads .env, keywheel.yaml and the files of …_FILE; default: from the disk
+	FileMode  func(string) (fs.FileMode, error) // who can read a file; default: the disk's, if files are read from it
 }
 
 // maxFile is the most that is read of a file, in bytes.
-const maxFile = maxDotEnv + 1
+const maxFile = maxSettings + 1
 
 // withDefaults fills in what was left out.
 func (o Options) withDefaults() Options {
@@ -49,6 +47,13 @@ func (o Options) withDefaults() Options {
 			}
 		}
 	}
+	switch {
+	case o.FileMode != nil:
+	case o.ReadFile == nil:
+		o.FileMode = fileMode
+	default:
+		o.FileMode = func(string) (fs.FileMode, error) { return 0o600, nil }
+	}
 	if o.ReadFile == nil {
 		o.ReadFile = readFile
 	}
@@ -64,11 +69,21 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
+func fileMode(path string) (fs.FileMode, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Mode(), nil
+}
+
 // loader gathers what is wrong while the settings are read.
 type loader struct {
 	opts     Options
 	env      map[string]entry
 	dotenv   map[string]entry
+	file     document
+	files    map[string]content
 	secrets  []string // all that are set, to be kept out of messages
 	problems Problems
 	warnings []Warning
@@ -77,20 +92,25 @@ type loader struct {
 // Load reads and validates the settings. On an error the Config is nil and the error is a Problems, with ErrNoKeys in it
 // if no key is set at all. The warnings are good in both cases. Neither holds a secret.
 func Load(opts Options) (*Config, []Warning, error) {
-	l := &loader{opts: opts.withDefaults(), env: map[string]entry{}}
+	c, warnings, _, err := load(opts)
+	return c, warnings, err
+}
+
+// load is Load, and says what it read, also on an error.
+func load(opts Options) (*Config, []Warning, sources, error) {
+	l := &loader{opts: opts.withDefaults(), env: map[string]entry{}, files: map[string]content{}}
 	for _, pair := range opts.Environ {
 		name, value, _ := strings.Cut(pair, "=")
 		if _, set := l.env[name]; !set { // as os.Getenv, the first counts
 			l.env[name] = entry{value: value}
 		}
 	}
-	dotenv, bad := readDotEnv(l.opts.DotEnvPath, l.opts.ReadFile)
-	if bad != nil { // all else would be said of settings that are not as they were meant
-		return nil, nil, Problems{*bad}
+	if l.readSettings(); len(l.problems) > 0 { // all else would be said of settings that are not as they were meant
+		return nil, nil, l.sources(), l.problems
 	}
-	l.dotenv = dotenv
 	l.collectSecrets()
 	l.checkNames()
+	l.checkFile()
 	c := &Config{}
 	l.loadKeys(c)
 	l.loadPolicy(c)
@@ -100,16 +120,33 @@ func Load(opts Options) (*Config, []Warning, error) {
 	l.loadLogging(c)
 	l.loadNotify(c)
 	l.warnFuture()
+	c.read = l.sources()
 	if len(l.problems) > 0 {
-		return nil, l.warnings, l.problems
+		return nil, l.warnings, c.read, l.problems
 	}
-	return c, l.warnings, nil
+	return c, l.warnings, c.read, nil
 }
 
-// names are all that are set to something, sorted, those of the environment and of .env together.
+// readSettings reads .env and keywheel.yaml.
+func (l *loader) readSettings() {
+	var bad *Problem
+	if l.dotenv, bad = readDotEnv(l.opts.DotEnvPath, l.read); bad != nil {
+		l.problems = append(l.problems, *bad)
+	}
+	if l.file, bad = l.readDocument(); bad != nil {
+		l.problems = append(l.problems, *bad)
+	}
+}
+
+// levels are what each place says, the one that wins first.
+func (l *loader) levels() []map[string]entry {
+	return []map[string]entry{l.env, l.dotenv, l.file.entries}
+}
+
+// names are all that are set to something, sorted, those of all places together.
 func (l *loader) names() []string {
 	var names []string
-	for _, level := range []map[string]entry{l.env, l.dotenv} {
+	for _, level := range l.levels() {
 		for name, e := range level {
 			if e.value != "" && !slices.Contains(names, name) {
 				names = append(names, name)
@@ -122,7 +159,7 @@ func (l *loader) names() []string {
 
 // lookup returns the value of a setting that is not a secret, without blanks around it.
 func (l *loader) lookup(name string) (entry, bool) {
-	for _, level := range []map[string]entry{l.env, l.dotenv} {
+	for _, level := range l.levels() {
 		if e := level[name]; strings.TrimSpace(e.value) != "" {
 			e.value = strings.TrimSpace(e.value)
 			return e, true
@@ -134,11 +171,11 @@ func (l *loader) lookup(name string) (entry, bool) {
 // lookupSecret returns the value of a secret, from its own variable or the file that its …_FILE names, without blanks
 // around it. A secret that is set but empty or unreadable is a problem, and counts as not set.
 func (l *loader) lookupSecret(name string) (entry, bool) {
-	for _, level := range []map[string]entry{l.env, l.dotenv} {
+	for _, level := range l.levels() {
 		direct, file := level[name], level[name+fileSuffix]
 		switch {
 		case direct.value != "" && file.value != "":
-			l.problem(name, direct, "it is set, and "+name+fileSuffix+" too", "keep one of them")
+			l.problem(name, direct, "it is set, and "+file.called(name+fileSuffix)+" too", "keep one of them")
 			return entry{}, false
 		case direct.value != "":
 			return l.nonEmpty(name, direct, "it holds only blanks")
@@ -151,12 +188,12 @@ func (l *loader) lookupSecret(name string) (entry, bool) {
 
 func (l *loader) secretFile(name string, file entry) (entry, bool) {
 	path := l.absolute(strings.TrimSpace(file.value))
-	content, err := l.opts.ReadFile(path)
+	content, err := l.read(path)
 	if err != nil {
 		l.problem(name, file, "the file cannot be read: "+reason(err), "write the path of a readable file that holds the secret")
 		return entry{}, false
 	}
-	return l.nonEmpty(name, entry{value: string(content), where: file.where}, "the file is empty")
+	return l.nonEmpty(name, entry{value: string(content), where: file.where, path: file.path}, "the file is empty")
 }
 
 func (l *loader) nonEmpty(name string, e entry, wrong string) (entry, bool) {
@@ -185,11 +222,32 @@ func (l *loader) absolute(path string) string {
 }
 
 func (l *loader) problem(name string, e entry, wrong, fix string) {
-	l.problems = append(l.problems, Problem{Name: name, Wrong: wrong, Fix: fix, Where: e.where})
+	l.problems = append(l.problems, Problem{Name: e.called(name), Wrong: wrong, Fix: fix, Where: e.where})
 }
 
 func (l *loader) warn(name, text string) {
-	l.warnings = append(l.warnings, Warning{Name: name, Text: text})
+	l.warnings = append(l.warnings, Warning{Name: l.called(name), Text: text})
+}
+
+// called is what messages call a setting: as whoever set it did.
+func (l *loader) called(name string) string {
+	for _, level := range l.levels() {
+		for _, n := range []string{name, name + fileSuffix} {
+			if e := level[n]; e.value != "" {
+				return e.called(name)
+			}
+		}
+	}
+	return name
+}
+
+// calledLike is what messages call a setting beside another: by its path, set or not, if the other is from keywheel.yaml.
+func (l *loader) calledLike(name, other string) string {
+	called := l.called(name)
+	if called != name || l.called(other) == other {
+		return called
+	}
+	return cmp.Or(pathOf(fileFields, func(f field) bool { return f.setting == name }), name)
 }
 
 // checkNames refuses names that look like ours and are not.
@@ -222,47 +280,4 @@ func (l *loader) warnFuture() {
 			}
 		}
 	}
-}
-
-// loadPolicy reads what holds for all keys.
-func (l *loader) loadPolicy(c *Config) {
-	c.Strategy = choice(l, "KEYWHEEL_STRATEGY", Priority, strategies)
-	c.RequiredTokens = l.count("KEYWHEEL_REQUIRED_TOKENS", "estimated", maxCount)
-	c.ReportInterval = l.duration("KEYWHEEL_REPORT_INTERVAL", time.Second, 100*time.Millisecond, time.Minute)
-	c.PushInterval = l.duration("KEYWHEEL_PUSH_INTERVAL", time.Second, 50*time.Millisecond, time.Minute)
-	c.HistoryDays = l.number("KEYWHEEL_HISTORY_DAYS", 35, 2, 3650)
-	c.EnvoyConcurrency = int(l.count("KEYWHEEL_ENVOY_CONCURRENCY", "cores", 1024))
-}
-
-// loadLogging reads how log lines are written.
-func (l *loader) loadLogging(c *Config) {
-	c.LogLevel = choice(l, "KEYWHEEL_LOG_LEVEL", slog.LevelInfo, logLevels)
-	c.LogFormat = choice(l, "KEYWHEEL_LOG_FORMAT", LogText, logFormats)
-}
-
-// minToken is the shortest admin token that is not warned of.
-const minToken = 16
-
-// loadTokens reads the tokens of the admin API.
-func (l *loader) loadTokens(c *Config) {
-	c.AdminToken = l.token("KEYWHEEL_ADMIN_TOKEN")
-	c.AdminReadToken = l.token("KEYWHEEL_ADMIN_READ_TOKEN")
-	if !c.AdminToken.IsZero() && c.AdminToken.Equal(c.AdminReadToken) {
-		l.problem("KEYWHEEL_ADMIN_READ_TOKEN", entry{}, "it is the same as KEYWHEEL_ADMIN_TOKEN", "write another one, or leave it out")
-	}
-}
-
-func (l *loader) token(name string) secret.Key {
-	e, set := l.lookupSecret(name)
-	if !set {
-		return secret.Key{}
-	}
-	if wrong := unprintable(e.value); wrong != "" {
-		l.problem(name, e, wrong, "write a token of letters, digits and signs")
-		return secret.Key{}
-	}
-	if len(e.value) < minToken {
-		l.warn(name, fmt.Sprintf("it has fewer than %d characters and can be guessed", minToken))
-	}
-	return secret.New(e.value)
 }

@@ -18,6 +18,7 @@ type setting struct {
 
 // settings are all names but those with a key's number in them, in the order in which they are read.
 var settings = []setting{
+	{name: configSetting},
 	{name: "KEYWHEEL_UPSTREAM_URL"},
 	{name: "GROQ_BASE_URL"},
 	{name: "KEYWHEEL_STRATEGY"},
@@ -36,6 +37,7 @@ var settings = []setting{
 	{name: "KEYWHEEL_WASM"},
 	{name: "KEYWHEEL_ADMIN_TOKEN", secret: true},
 	{name: "KEYWHEEL_ADMIN_READ_TOKEN", secret: true},
+	{name: "KEYWHEEL_MASTER_KEY", secret: true},
 	{name: "KEYWHEEL_LOG_LEVEL"},
 	{name: "KEYWHEEL_LOG_FORMAT"},
 	{name: "TELEGRAM_BOT_TOKEN", secret: true},
@@ -48,14 +50,13 @@ var settings = []setting{
 	{name: "KEYWHEEL_WEBHOOK_SECRET", secret: true},
 	{name: "KEYWHEEL_NOTIFY_URLS", secret: true},
 	{name: "KEYWHEEL_NOTIFY_ROUTES"},
-	{name: "KEYWHEEL_MASTER_KEY", secret: true, future: true},
 	{name: "KEYWHEEL_TLS_CERT", future: true},
 	{name: "KEYWHEEL_TLS_KEY", future: true},
 	{name: "KEYWHEEL_TLS_CA", future: true},
 }
 
 // keyFields are the endings of GROQ_KEY_n_….
-var keyFields = []string{"PRIORITY", "DAILY_LIMIT", "DAILY_REQUESTS", "LABEL", "ORG", "TIER", "THRESHOLDS"}
+var keyFields = []string{"PRIORITY", "DAILY_LIMIT", "DAILY_REQUESTS", "LABEL", "ORG", "TIER", "THRESHOLDS", "MODELS", "DISABLED"}
 
 const fileSuffix = "_FILE"
 

@@ -80,7 +80,7 @@ func (l *loader) together(settings ...needed) bool {
 	}
 	for _, s := range settings {
 		if !l.given(s.name) {
-			l.problem(s.name, entry{}, "it is not set, and "+settings[set].name+" needs it", s.fix)
+			l.problem(l.calledLike(s.name, settings[set].name), entry{}, "it is not set, and "+l.called(settings[set].name)+" needs it", s.fix)
 		}
 	}
 	return true
@@ -93,7 +93,7 @@ func (l *loader) telegram() *Telegram {
 		needed{"TELEGRAM_CHAT_ID", "write the chat's number, such as -1001234567890, or its @name"},
 	) {
 		if l.given("TELEGRAM_API_URL") {
-			l.warn("TELEGRAM_API_URL", "it has no effect, as TELEGRAM_BOT_TOKEN is not set")
+			l.warn("TELEGRAM_API_URL", "it has no effect, as "+l.calledLike("TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL")+" is not set")
 		}
 		return nil
 	}
@@ -137,8 +137,8 @@ func (l *loader) chats() []string {
 		return nil
 	}
 	var chats []string
-	for part := range strings.SplitSeq(e.value, ",") {
-		chat := strings.TrimSpace(part)
+	for _, part := range e.list() {
+		chat := part.value
 		n, err := strconv.ParseInt(chat, 10, 64)
 		if err == nil {
 			chat = strconv.FormatInt(n, 10)
@@ -211,7 +211,7 @@ func (l *loader) webhook() *Webhook {
 	if l.given(secretName) {
 		l.together(needed{name: secretName}, needed{name, "write the address that messages are posted to, https://…, or leave the secret out"})
 	} else if l.given(name) {
-		l.warn(secretName, "it is not set: receivers cannot tell our messages from others'")
+		l.warn(l.calledLike(secretName, name), "it is not set: receivers cannot tell our messages from others'")
 	}
 	var w Webhook
 	if e, set := l.lookupSecret(secretName); set {

@@ -74,7 +74,7 @@ func (l *loader) xdsAddress(insecure bool) Address {
 		l.warn(name, "everybody who reaches "+a.String()+" can fetch the keys there, and read them on the way")
 	default:
 		l.problem(name, e, "other machines could fetch the keys at "+a.String(),
-			"write "+loopback(defaultXDSPort).String()+" or unix:/path, or set KEYWHEEL_XDS_INSECURE=true if that network is your own")
+			"write "+loopback(defaultXDSPort).String()+" or unix:/path, or set "+l.calledLike("KEYWHEEL_XDS_INSECURE", name)+" to true if that network is your own")
 	}
 	return a
 }
@@ -92,7 +92,7 @@ func (l *loader) checkOverlaps(c *Config) {
 		for _, other := range places[:i] {
 			if !p.addr.IsZero() && p.addr.overlaps(other.addr) {
 				e, _ := l.lookup(p.name)
-				l.problem(p.name, e, p.addr.String()+" is taken by "+other.name+" already", "write another port")
+				l.problem(l.calledLike(p.name, other.name), e, p.addr.String()+" is taken by "+l.calledLike(other.name, p.name)+" already", "write another port")
 			}
 		}
 	}

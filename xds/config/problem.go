@@ -10,7 +10,7 @@ var ErrNoKeys = errors.New("no Groq key is set")
 
 // Problem is one thing that is wrong with the settings.
 type Problem struct {
-	Name  string // of the setting, or the file and line
+	Name  string // of the setting, in keywheel.yaml its path; or the file and line
 	Wrong string // what is wrong
 	Fix   string // what to write instead
 	Where string // file and line that set it; empty: the environment
@@ -53,7 +53,7 @@ func (ps Problems) Unwrap() []error {
 
 // Warning is something that works, but perhaps not as meant.
 type Warning struct {
-	Name string // of the setting
+	Name string // as a Problem's
 	Text string
 }
 

@@ -22,6 +22,8 @@ var receivers = []struct{ kind, needs string }{
 	{"services", "KEYWHEEL_NOTIFY_URLS"},
 }
 
+const routesSetting = "KEYWHEEL_NOTIFY_ROUTES"
+
 // nobody stands in a route for no receiver.
 const nobody = "none"
 
@@ -56,9 +58,9 @@ func levelWords() []string {
 // aroundSigns are blanks that separate no entries, as in "summary = email, log".
 var aroundSigns = regexp.MustCompile(`\s*([=,])\s*`)
 
-// routes reads entries such as threshold.warning=log,telegram, separated by blanks or semicolons.
+// routes reads entries such as threshold.warning=log,telegram.
 func (l *loader) routes(services []Service) []Route {
-	e, set := l.lookup("KEYWHEEL_NOTIFY_ROUTES")
+	e, set := l.lookup(routesSetting)
 	if !set {
 		return nil
 	}
@@ -66,10 +68,9 @@ func (l *loader) routes(services []Service) []Route {
 	for _, s := range services {
 		words = append(words, s.Name)
 	}
-	text := aroundSigns.ReplaceAllString(strings.ToLower(e.value), "$1")
 	var routes []Route
-	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ';' || unicode.IsSpace(r) }) {
-		if r, ok := l.route(e, part, words); ok {
+	for _, part := range routeEntries(e) {
+		if r, ok := l.route(part, words); ok {
 			routes = append(routes, r)
 		}
 	}
@@ -77,9 +78,23 @@ func (l *loader) routes(services []Service) []Route {
 	return routes
 }
 
+// routeEntries are the entries of one text, which blanks or semicolons separate, or of a list.
+func routeEntries(e entry) []entry {
+	if e.items != nil {
+		return e.items
+	}
+	var entries []entry
+	text := aroundSigns.ReplaceAllString(e.value, "$1")
+	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ';' || unicode.IsSpace(r) }) {
+		entries = append(entries, entry{value: part, where: e.where})
+	}
+	return entries
+}
+
 // route reads one entry, EVENT.LEVEL=RECEIVER,RECEIVER. words are all receivers.
-func (l *loader) route(e entry, text string, words []string) (r Route, ok bool) {
-	const name, example = "KEYWHEEL_NOTIFY_ROUTES", "threshold.warning=log,telegram"
+func (l *loader) route(e entry, words []string) (r Route, ok bool) {
+	const name, example = routesSetting, "threshold.warning=log,telegram"
+	text := strings.ToLower(e.value)
 	what, who, ok := strings.Cut(text, "=")
 	if !ok {
 		l.problem(name, e, l.show(text)+" has no =", "write an event and who hears of it, such as "+example)
@@ -96,6 +111,7 @@ func (l *loader) route(e entry, text string, words []string) (r Route, ok bool) 
 		return r, false
 	}
 	for receiver := range strings.SplitSeq(who, ",") {
+		receiver = strings.TrimSpace(receiver)
 		switch {
 		case strings.Contains(receiver, "="):
 			l.problem(name, e, l.show(receiver)+" is no receiver", "separate entries by blanks or semicolons, such as "+example+" rotated=log")
@@ -127,7 +143,7 @@ func (l *loader) meant(word string, known []string) string {
 
 // warnRoutes tells of routes that change nothing.
 func (l *loader) warnRoutes(routes []Route) {
-	const name = "KEYWHEEL_NOTIFY_ROUTES"
+	const name = routesSetting
 	for i, r := range routes {
 		if slices.ContainsFunc(routes[i+1:], func(later Route) bool {
 			return later.Event == r.Event && (later.Level == r.Level || later.Level == "")
@@ -138,7 +154,7 @@ func (l *loader) warnRoutes(routes []Route) {
 	for _, receiver := range receivers {
 		if receiver.needs != "" && !l.given(receiver.needs) &&
 			slices.ContainsFunc(routes, func(r Route) bool { return slices.Contains(r.Receivers, receiver.kind) }) {
-			l.warn(name, receiver.kind+" hears of nothing, as "+receiver.needs+" is not set")
+			l.warn(name, receiver.kind+" hears of nothing, as "+l.calledLike(receiver.needs, name)+" is not set")
 		}
 	}
 }

@@ -10,11 +10,11 @@ import (
 // collectSecrets remembers every secret's value, so that no message repeats one that stands in the wrong place too. A
 // URL is secret for what it holds: that is remembered as well.
 func (l *loader) collectSecrets() {
-	for _, level := range []map[string]entry{l.env, l.dotenv} {
+	for _, level := range l.levels() {
 		for name, e := range level {
 			value := e.value
 			if base, ok := strings.CutSuffix(name, fileSuffix); ok && isSecret(base) && value != "" {
-				content, _ := l.opts.ReadFile(l.absolute(strings.TrimSpace(value))) // read again, and judged, by lookupSecret
+				content, _ := l.read(l.absolute(strings.TrimSpace(value))) // read again, and judged, by lookupSecret
 				value = string(content)
 			} else if !isSecret(name) {
 				continue
@@ -23,6 +23,11 @@ func (l *loader) collectSecrets() {
 				continue
 			}
 			l.secrets = append(l.secrets, value)
+			for part := range strings.SplitSeq(value, ",") { // master keys
+				if part = strings.TrimSpace(part); len(part) >= minPart {
+					l.secrets = append(l.secrets, part)
+				}
+			}
 			for _, u := range splitURLs(value) {
 				l.secrets = append(l.secrets, secretParts(u)...)
 			}

@@ -68,7 +68,7 @@ func (l *loader) loadUpstream(c *Config) {
 		return
 	}
 	if own := ownListener(c, u); own != "" {
-		l.problem(name, e, u.URL()+" is Keywheel's own listener ("+own+")", "set KEYWHEEL_UPSTREAM_URL to where Groq is, https://api.groq.com")
+		l.problem(name, e, u.URL()+" is Keywheel's own listener ("+l.calledLike(own, name)+")", "set KEYWHEEL_UPSTREAM_URL to where Groq is, https://api.groq.com")
 		return
 	}
 	if !u.TLS && !u.Loopback() {

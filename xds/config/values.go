@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// maxCount is the largest number of tokens or requests: what a JSON number holds exactly.
-const maxCount = 1 << 53
-
 // word is one of the values that a setting takes.
 type word[T any] struct {
 	text  string
@@ -131,9 +128,6 @@ func (l *loader) boolean(name string) bool {
 	return choice(l, name, false, booleans)
 }
 
-// maxThresholds bounds how many levels of use are told of.
-const maxThresholds = 16
-
 // thresholds reads percentages such as "75,90,100" and sorts them.
 func (l *loader) thresholds(name string, def []int) []int {
 	e, set := l.lookup(name)
@@ -142,17 +136,17 @@ func (l *loader) thresholds(name string, def []int) []int {
 	}
 	const fix = "write whole percentages from 1 to 100, such as 75,90,100"
 	var levels []int
-	for part := range strings.SplitSeq(e.value, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(part))
+	for _, part := range e.list() {
+		n, err := strconv.Atoi(part.value)
 		switch {
-		case err != nil || n < 1 || n > 100:
+		case err != nil || !ValidThresholds([]int{n}):
 			l.problem(name, e, l.show(e.value)+" is not a list of percentages", fix)
 			return slices.Clone(def)
 		case slices.Contains(levels, n):
 			l.problem(name, e, strconv.Itoa(n)+" stands in it twice", fix)
 			return slices.Clone(def)
-		case len(levels) == maxThresholds:
-			l.problem(name, e, fmt.Sprintf("it has more than %d levels", maxThresholds), fix)
+		case len(levels) == MaxThresholds:
+			l.problem(name, e, fmt.Sprintf("it has more than %d levels", MaxThresholds), fix)
 			return slices.Clone(def)
 		}
 		levels = append(levels, n)
@@ -161,15 +155,19 @@ func (l *loader) thresholds(name string, def []int) []int {
 	return levels
 }
 
-// unprintable says what keeps a secret from standing in an HTTP header; empty: nothing.
-func unprintable(s string) string {
-	for _, r := range s {
-		switch {
-		case r == ' ' || r == '\t' || r == '\n' || r == '\r':
-			return "it has a blank inside"
-		case r < 0x21 || r > 0x7e:
-			return "it has a character that is not plain ASCII"
-		}
+// models reads the names of models.
+func (l *loader) models(name string) []string {
+	e, set := l.lookup(name)
+	if !set {
+		return nil
 	}
-	return ""
+	var names []string
+	for _, part := range e.list() {
+		names = append(names, part.value)
+	}
+	if wrong := CheckModels(names); wrong != "" {
+		l.problem(name, e, wrong, "write names as Groq has them, such as llama-3.1-8b-instant,openai/gpt-oss-120b")
+		return nil
+	}
+	return names
 }
