@@ -155,6 +155,22 @@ func TestFileThatOthersCanRead(t *testing.T) {
 	}
 }
 
+func TestDemoHasKeysOfItsOwn(t *testing.T) {
+	c, _, err := loadAll("", "keys: {1: {secret: gsk_true, label: Mine, models: [a], disabled: true}, 7: {secret: gsk_true_too}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo, err := c.ForDemo(config.Upstream{Host: "127.0.0.1", Port: 4000}, "/tmp/demo")
+	if err != nil || len(demo.Keys) != 3 {
+		t.Fatalf("%+v, %v", demo, err)
+	}
+	for _, k := range demo.Keys {
+		if strings.Contains(k.Secret.Reveal(), "true") || k.Label == "Mine" || !k.LabelByRank || k.Models != nil || k.Disabled || k.Source != config.SourceEnvironment {
+			t.Errorf("key %+v", k)
+		}
+	}
+}
+
 // forms are settings as the environment and as keywheel.yaml have them.
 var forms = []struct{ name, path, flow string }{ // flow: how a value is written, with %s in it
 	{"GROQ_API_KEY_1", "keys: {1: {secret: %s}}", "%q"}, {"GROQ_API_KEY_2_FILE", "keys: {2: {secret_file: %s}}", "%q"},

@@ -114,7 +114,7 @@ func settingsOf(t *testing.T, values map[string]any) []byte {
 
 func loadFile(t *testing.T, content []byte) (*Config, error) {
 	t.Helper()
-	c, _, err := Load(Options{StateHome: "/state", WorkDir: "/work", ReadFile: func(path string) ([]byte, error) {
+	c, _, err := Load(Options{StateHome: "/state", WorkDir: "/home/me", ReadFile: func(path string) ([]byte, error) {
 		switch {
 		case strings.HasPrefix(path, "/run/secrets/smtp"):
 			return []byte("smtps://mail.example.org"), nil
@@ -126,7 +126,7 @@ func loadFile(t *testing.T, content []byte) (*Config, error) {
 			return []byte("ntfy://ntfy.sh/from-a-file"), nil
 		case strings.HasPrefix(path, "/run/secrets/"):
 			return []byte("a-secret-from-the-file" + strings.ReplaceAll(path, "/", "-")), nil
-		case path == "/work/keywheel.yaml":
+		case path == "/home/me/keywheel.yaml":
 			return content, nil
 		}
 		return nil, fs.ErrNotExist
@@ -137,7 +137,7 @@ func loadFile(t *testing.T, content []byte) (*Config, error) {
 	return c, err
 }
 
-// TestSchemaIsWhatIsRead holds the schema to the fields: no editor offers what is refused, or marks what is taken.
+// TestSchemaIsWhatIsRead holds the schema to the fields: editors offer what is taken, and nothing else.
 func TestSchemaIsWhatIsRead(t *testing.T) {
 	root, key := readSchema(t), "keys/1/secret"
 	base, err := loadFile(t, settingsOf(t, map[string]any{key: "gsk_good"}))
