@@ -108,7 +108,7 @@ func exists(path string, all []string) bool {
 		return true
 	}
 	if !strings.Contains(path, "/") {
-		return path == "keywheel.yaml" || slices.ContainsFunc(all, func(f string) bool { return filepath.Base(f) == path })
+		return slices.ContainsFunc(all, func(f string) bool { return filepath.Base(f) == path })
 	}
 	folder, name := filepath.Split(path)
 	pkg, _, named := strings.Cut(name, ".")
