@@ -29,10 +29,11 @@ E2ETIMEOUT ?= 30m
 ##@ Use
 
 .PHONY: run
-run: build ## Build, then run in the foreground; as a demo if there is no GROQ_API_KEY* at all
+run: build ## Build, then run in the foreground; as a demo if there is no GROQ_API_KEY* and no keywheel.yaml with keys
 	@set --; \
 	if ! awk 'BEGIN { for (name in ENVIRON) if (name ~ /^GROQ_API_KEY/) exit 0; exit 1 }' && \
-	   ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?GROQ_API_KEY' .env; then set -- --demo; fi; \
+	   ! grep -Eqs '^[[:space:]]*(export[[:space:]]+)?GROQ_API_KEY' .env && \
+	   ! grep -Eqs '^keys:' "$${KEYWHEEL_CONFIG:-keywheel.yaml}"; then set -- --demo; fi; \
 	exec build/keywheel run "$$@"
 
 .PHONY: build
