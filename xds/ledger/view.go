@@ -16,9 +16,10 @@ type KeyConfig struct {
 	Org           string
 	Tier          string // "free" or "paid"
 	Disabled      bool
-	LimitTokens   int64 // a day; 0: no limit
-	LimitRequests int64 // a day; 0: no limit
-	Thresholds    []int // percent, ascending
+	LimitTokens   int64    // a day; 0: no limit
+	LimitRequests int64    // a day; 0: no limit
+	Thresholds    []int    // percent, ascending
+	Models        []string // that it may be used for; none: every model
 	SecretHash    [32]byte
 }
 

@@ -1,0 +1,263 @@
+// Package roster holds the keys that are in force, with their secrets: those of the settings, as people changed them by
+// the API, and those that they added.
+//
+// The rules are:
+//   - What the settings say is the base. What the API changed of a key stays changed, whatever the settings say of it
+//     later, until it is changed back.
+//   - A change is in the account, in the store and in the audit in one commit, or nowhere.
+//   - A secret that came by the API is stored sealed only. Without a master key it is refused.
+//   - A key that was removed by the API stays away while the settings have the same secret for it; another brings it back.
+package roster
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"keywheel/shared/protocol"
+	"keywheel/shared/quota"
+	"keywheel/shared/secret"
+	"keywheel/xds/audit"
+	"keywheel/xds/config"
+	"keywheel/xds/ledger"
+	"keywheel/xds/seal"
+)
+
+// Errors of changes. What wraps them says what to change.
+var (
+	ErrNoKey    = errors.New("there is no such key")
+	ErrExists   = errors.New("there is such a key already")
+	ErrNoMaster = errors.New("KEYWHEEL_MASTER_KEY is not set: a secret that comes by the API would be stored for everybody to read; set it, or put the key into the settings")
+	ErrInvalid  = errors.New("the key cannot be so")
+)
+
+// Account is where keys are counted and changes are kept: the ledger.
+type Account interface {
+	// Reconfigure makes a change durable and returns the generation with which filters know it. On an error nothing has
+	// changed.
+	Reconfigure(ctx context.Context, c ledger.Change) (generation int64, err error)
+	// Document returns what was kept under a name; nil if nothing was.
+	Document(name string) []byte
+	// Credential returns the revision in force of a key and its secret's hash.
+	Credential(keyID string) (revision, base uint32, hash [32]byte, ok bool)
+}
+
+// Options are what a Roster is made of.
+type Options struct {
+	Account    Account
+	Sealer     *seal.Sealer // nil: no secret can come by the API
+	Configured []config.Key // in any order
+	Log        *slog.Logger
+}
+
+// Roster is the keys in force. It is safe for concurrent use.
+type Roster struct {
+	account Account
+	sealer  *seal.Sealer
+	log     *slog.Logger
+
+	changing sync.Mutex // held while a change is made; guards configured and edits
+	configed []config.Key
+	edits    map[string]edit // by key ID
+
+	mu      sync.RWMutex // guards what follows
+	keys    []Key        // in rank order
+	secrets map[[32]byte]secret.Key
+}
+
+// Key is one key in force.
+type Key struct {
+	config.Key
+	Changed []string // names of what the API set, sorted
+}
+
+// document is the name under which edits are kept.
+const document = "keys"
+
+// Open reads what was changed earlier and puts the keys in force. The error says what keeps them from it; sealed secrets
+// that no master key opens are one.
+func Open(ctx context.Context, o Options) (*Roster, error) {
+	r := &Roster{account: o.Account, sealer: o.Sealer, log: o.Log, edits: map[string]edit{}, secrets: map[[32]byte]secret.Key{}}
+	if raw := o.Account.Document(document); raw != nil {
+		if err := json.Unmarshal(raw, &r.edits); err != nil {
+			return nil, fmt.Errorf("reading the keys that were changed by the API: %w", err)
+		}
+	}
+	resealed, err := r.openSecrets()
+	if err != nil {
+		return nil, err
+	}
+	if resealed > 0 {
+		r.log.Info("Secrets are sealed under the new master key", "secrets", resealed)
+	}
+	r.configed = slices.Clone(o.Configured)
+	_, err = r.apply(ctx, r.edits, nil)
+	return r, err
+}
+
+// openSecrets opens every sealed secret, and seals those anew that an older master key sealed. It returns how many
+// these were.
+func (r *Roster) openSecrets() (resealed int, err error) {
+	for id, e := range r.edits {
+		if e.Box == "" {
+			continue
+		}
+		if r.sealer == nil {
+			return 0, fmt.Errorf("KEYWHEEL_MASTER_KEY: the secret of Groq Key %s is sealed in the store, and no master key is set; set the one that sealed it", id)
+		}
+		plain, current, err := r.sealer.Open(purpose(id), e.Box)
+		if err != nil {
+			return 0, fmt.Errorf("KEYWHEEL_MASTER_KEY: the secret of Groq Key %s, sealed in the store, cannot be opened: %w; set the master key that sealed it, behind a new one if need be: new,old", id, err)
+		}
+		e.secret = plain
+		if !current {
+			if e.Box, err = r.sealer.Seal(purpose(id), plain); err != nil {
+				return 0, err
+			}
+			resealed++
+		}
+		r.edits[id] = e
+	}
+	return resealed, nil
+}
+
+// purpose is what the box of a key's secret is for.
+func purpose(keyID string) string { return "groq key " + keyID }
+
+// Configure puts keys of settings that were read anew in force.
+func (r *Roster) Configure(ctx context.Context, keys []config.Key, by audit.Entry) (generation int64, err error) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	old := r.configed
+	r.configed = slices.Clone(keys)
+	generation, err = r.apply(ctx, r.edits, &by)
+	if err != nil {
+		r.configed = old
+	}
+	return generation, err
+}
+
+// apply puts edits in force, on top of the settings. The caller holds changing. On an error nothing has changed.
+func (r *Roster) apply(ctx context.Context, edits map[string]edit, by *audit.Entry) (generation int64, err error) {
+	keys, err := merge(r.configed, edits)
+	if err != nil {
+		return 0, err
+	}
+	kept, err := json.Marshal(edits)
+	if err != nil {
+		return 0, err
+	}
+	// The account may name a new credential before it returns, so its secret is known before.
+	r.mu.Lock()
+	before := r.secrets
+	r.secrets = maps.Clone(before)
+	for _, k := range keys {
+		r.secrets[k.Secret.Hash()] = k.Secret
+	}
+	r.mu.Unlock()
+	generation, err = r.account.Reconfigure(ctx, ledger.Change{Keys: configs(keys), Documents: map[string][]byte{document: kept}, Audit: by})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.secrets = before
+		return 0, err
+	}
+	r.edits, r.keys, r.secrets = edits, keys, map[[32]byte]secret.Key{}
+	for _, k := range keys {
+		r.secrets[k.Secret.Hash()] = k.Secret
+	}
+	return generation, nil
+}
+
+// merge returns the keys in force, in rank order.
+func merge(configured []config.Key, edits map[string]edit) ([]Key, error) {
+	var keys []Key
+	known := map[string]bool{}
+	for _, c := range configured {
+		known[c.ID] = true
+		e := edits[c.ID]
+		if e.Removed != "" && e.Removed == fingerprint(c.Secret) {
+			continue
+		}
+		keys = append(keys, e.over(c))
+	}
+	for id, e := range edits {
+		if e.Added && !known[id] {
+			keys = append(keys, e.over(config.Key{
+				ID: id, Priority: defaultPriority(id), Org: "key-" + id, Tier: config.TierFree, Thresholds: config.DefaultThresholds(), Source: config.SourceAPI,
+			}))
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
+	seen := map[[32]byte]string{}
+	for rank := range keys {
+		k := &keys[rank]
+		if k.Label == "" || k.LabelByRank {
+			k.Label, k.LabelByRank = quota.RankLabel(rank), true
+		}
+		if other, twice := seen[k.Secret.Hash()]; twice {
+			return nil, fmt.Errorf("%w: Groq Key %s has the same secret as Groq Key %s", ErrInvalid, k.ID, other)
+		}
+		seen[k.Secret.Hash()] = k.ID
+	}
+	return keys, nil
+}
+
+// configs are the keys as the account knows them.
+func configs(keys []Key) []ledger.KeyConfig {
+	out := make([]ledger.KeyConfig, len(keys))
+	for rank, k := range keys {
+		out[rank] = ledger.KeyConfig{
+			ID: k.ID, Label: k.Label, Priority: k.Priority, Rank: rank, Org: k.Org, Tier: k.Tier, Disabled: k.Disabled,
+			LimitTokens: k.LimitTokens, LimitRequests: k.LimitRequests, Models: slices.Clone(k.Models),
+			Thresholds: slices.Clone(k.Thresholds), SecretHash: k.Secret.Hash(),
+		}
+	}
+	return out
+}
+
+// Keys returns the keys in force, in rank order.
+func (r *Roster) Keys() []Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Clone(r.keys)
+}
+
+// Secret returns a key's secret; zero for a key that is not there.
+func (r *Roster) Secret(keyID string) secret.Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, k := range r.keys {
+		if k.ID == keyID {
+			return k.Secret
+		}
+	}
+	return secret.Key{}
+}
+
+// Secrets returns the secret of every credential that is in force in the account at this moment.
+func (r *Roster) Secrets() map[protocol.CredentialID]secret.Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := map[protocol.CredentialID]secret.Key{}
+	for _, k := range r.keys {
+		r.add(out, k.ID)
+	}
+	return out
+}
+
+// add adds the credential that the account has of a key, if its secret is known.
+func (r *Roster) add(out map[protocol.CredentialID]secret.Key, keyID string) {
+	revision, _, hash, ok := r.account.Credential(keyID)
+	if s := r.secrets[hash]; ok && !s.IsZero() {
+		out[protocol.Credential(keyID, revision)] = s
+	}
+}
