@@ -5,22 +5,28 @@
 // The rules are:
 //   - Percentages, health and score are 0…100 with one decimal; times are RFC 3339 in UTC; IDs are strings; null stands
 //     for unknown or none.
-//   - Every path needs a bearer token but those named in public. The read-only token may GET and HEAD.
+//   - Every path needs a bearer token or the page's session, but those named in public. The read-only token may GET and HEAD.
+//   - A session counts only for requests of the page itself (origin.go). A bearer token needs no such care: no browser
+//     sends it by itself.
+//   - What is refused is written to the audit, within bounds (refusals.go).
 //   - Errors are problem+json (RFC 9457) and never repeat what the client sent.
 package admin
 
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/net/netutil"
 
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/audit"
+	"keywheel/xds/clock"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
 	"keywheel/xds/summary"
@@ -49,6 +55,21 @@ type Options struct {
 	Token     secret.Key // admits to everything; without one nothing but the public paths can be reached
 	ReadToken secret.Key // admits to GET and HEAD; none if zero
 
+	// Tokens returns what stands in for Token and ReadToken, where they can change while this runs. A session ends with
+	// the token that it was made with. Nil: Token and ReadToken, always.
+	Tokens func() (admin, read secret.Key)
+
+	// Addr is the host:port that the API listens on. If that is loopback, browsers may reach the page only by a name of
+	// this machine's own. Empty: by any name.
+	Addr string
+
+	// Page is the dashboard, on GET / and below GET /assets/, for which no token is needed. Nil: a page that says where
+	// the API is.
+	Page http.Handler
+
+	// Audit keeps the record of what was refused; it sets the entry's ID and time. Nil: nobody does.
+	Audit func(ctx context.Context, e audit.Entry) error
+
 	// Missing names, in a few words each, what still keeps the control plane from serving Envoys ("store", "xds").
 	// It is shown without a token. Nil: nothing is ever missing.
 	Missing func() []string
@@ -56,8 +77,9 @@ type Options struct {
 	// SetClock moves the virtual clock. Nil: the clock is real and PUT /api/v1/clock does not exist.
 	SetClock func(ctx context.Context, now time.Time, speed float64) error
 
-	Version string       // Keywheel's own, for the API's description
-	Log     *slog.Logger // nil: nothing is logged
+	Now     func() time.Time // the host's time, never a virtual one; nil: time.Now
+	Version string           // Keywheel's own, for the API's description
+	Log     *slog.Logger     // nil: nothing is logged
 }
 
 // maxBody is the most bytes of a request body that are read.
@@ -66,7 +88,8 @@ const maxBody = 64 << 10
 // api holds the operations.
 type api struct {
 	Options
-	huma huma.API
+	huma  huma.API
+	guard *guard
 }
 
 // New returns the API's handler: everything that is served on the admin address.
@@ -77,9 +100,13 @@ func New(opts Options) http.Handler {
 	if opts.Missing == nil {
 		opts.Missing = func() []string { return nil }
 	}
+	if opts.Now == nil {
+		opts.Now = clock.Real().Now
+	}
 	mux := http.NewServeMux()
-	a := &api{Options: opts, huma: humago.New(mux, describe(opts.Version))}
+	a := &api{Options: opts, huma: humago.New(mux, describe(opts.Version)), guard: newGuard(opts)}
 	a.registerHealth()
+	a.registerSession()
 	a.registerPool()
 	a.registerKeys()
 	a.registerProxies()
@@ -89,12 +116,25 @@ func New(opts Options) http.Handler {
 	if opts.SetClock != nil {
 		a.registerClock()
 	}
-	mux.HandleFunc("GET /{$}", page)
+	mountPage(mux, opts.Page)
 	mux.HandleFunc("GET "+documentPath, document(a.huma.OpenAPI(), opts.Log))
 
-	guarded := newGuard(opts.Token, opts.ReadToken).wrap(problems(mux))
-	return headers(http.MaxBytesHandler(guarded, maxBody))
+	a.guard.operation, a.guard.subject = a.operations(mux), a.subject
+	return around(mux, a.guard)
 }
+
+// around is what every request passes on its way to mux. None of it wraps the ResponseWriter, so an answer that goes on
+// for long can be flushed, and take its time, by http.ResponseController.
+func around(mux *http.ServeMux, g *guard) http.Handler {
+	return headers(http.MaxBytesHandler(g.wrap(problems(mux)), maxBody))
+}
+
+// maxConns is how many connections the API serves at once. More wait until one ends or is timed out: whoever can open
+// thousands must not use up the files that the store and the Envoys need.
+const maxConns = 1024
+
+// Bounded returns l with at most 1024 connections at a time.
+func Bounded(l net.Listener) net.Listener { return netutil.LimitListener(l, maxConns) }
 
 // NewServer returns a server for handler whose time-outs free a connection that sends or takes bytes too slowly.
 func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
@@ -120,6 +160,8 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		next.ServeHTTP(w, r)
 	})
 }

@@ -132,20 +132,24 @@ type fixture struct {
 	missing  []string
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
 	t.Helper()
 	f := &fixture{
 		account:  &account{view: fullView(), summaries: map[string]summary.Summary{"2025-11-18": {Window: "2025-11-18"}}},
 		notifier: &notifier{}, speed: -1,
 	}
-	f.handler = admin.New(admin.Options{
+	options := admin.Options{
 		Ledger: f.account, Notifier: f.notifier, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
 		Missing: func() []string { return f.missing },
 		SetClock: func(_ context.Context, now time.Time, speed float64) error {
 			f.now, f.speed = now, speed
 			return f.account.err
 		},
-	})
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	f.handler = admin.New(options)
 	answer := f.do("GET", "/api/openapi.json", adminToken, "")
 	if err := json.Unmarshal(answer.Body.Bytes(), &f.doc); err != nil {
 		t.Fatalf("the document: %v", err)

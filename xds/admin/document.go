@@ -17,10 +17,14 @@ const (
 	tagEvents  = "events"
 	tagHealth  = "health"
 	tagClock   = "clock"
+	tagSession = "session"
 )
 
-// bearer is the name of the security scheme.
-const bearer = "bearer"
+// The names of the security schemes.
+const (
+	bearer     = "bearer"
+	cookieAuth = "cookieAuth"
+)
 
 // describe returns the description that the operations are added to. The library's own pages stay off: they load
 // scripts from the internet.
@@ -34,10 +38,13 @@ func describe(version string) huma.Config {
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		bearer: {Type: "http", Scheme: "bearer", Description: "The admin token, or for reading the read-only token."},
+		cookieAuth: {Type: "apiKey", In: "cookie", Name: sessionCookie, Description: "The page's session, for requests of its own origin " +
+			"only. All but GET and HEAD need the header " + pageHeader + ": 1, and a body must be application/json; else the answer is 403."},
 	}
 	config.Tags = []*huma.Tag{
 		{Name: tagAccount, Description: "Keys, their pool, and the Envoys that spend them."},
 		{Name: tagEvents, Description: "What happened, who was told, and what days came to."},
+		{Name: tagSession, Description: "For the page, which shows its token once and then has a cookie."},
 		{Name: tagHealth, Description: "For probes; no token needed."},
 	}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
@@ -62,8 +69,10 @@ func document(description *huma.OpenAPI, log *slog.Logger) http.HandlerFunc {
 
 // guardedOperation returns op with what every operation behind a token has in common, and the further errors it answers.
 func guardedOperation(op huma.Operation, errors ...int) huma.Operation {
-	op.Security = []map[string][]string{{bearer: {}}}
-	op.Errors = append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError}, errors...)
+	op.Security = []map[string][]string{{bearer: {}}, {cookieAuth: {}}}
+	op.Errors = append([]int{
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError,
+	}, errors...)
 	op.MaxBodyBytes = maxBody
 	return op
 }

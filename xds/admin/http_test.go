@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,8 +31,11 @@ func TestAccess(t *testing.T) {
 		"no token": "", "wrong": "Bearer wrong", "empty": "Bearer ", "no scheme": adminToken, "Basic": "Basic " + adminToken,
 		"cut": "Bearer " + adminToken[:len(adminToken)-1], "long": "Bearer " + strings.Repeat("a", 1<<20), "two": "Bearer " + adminToken + " " + readToken,
 	}
+	calls := 0
 	status := func(c call, authorization ...string) int {
 		r := httptest.NewRequest(c.method, c.path, nil)
+		calls++
+		r.RemoteAddr = fmt.Sprintf("198.51.%d.%d:1", calls/256, calls%256) // wrong tokens are counted by address
 		for _, a := range authorization {
 			r.Header.Add("Authorization", a)
 		}
@@ -144,7 +148,7 @@ func TestDocument(t *testing.T) {
 	}
 	want := map[string][]string{
 		"/api/v1/pool": {"get"}, "/api/v1/keys": {"get"}, "/api/v1/keys/{id}": {"get"}, "/api/v1/keys/{id}/clear": {"post"},
-		"/api/v1/proxies": {"get"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
+		"/api/v1/session": {"get", "delete"}, "/api/v1/proxies": {"get"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
 		"/api/v1/events": {"get"}, "/api/v1/notifications": {"get"}, "/api/v1/notifications/test": {"post"}, "/api/v1/summaries/{date}": {"get"},
 	}
 	if got := len(f.doc.at("paths")); got != len(want) {

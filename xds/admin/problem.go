@@ -3,8 +3,11 @@ package admin
 import (
 	"encoding/json"
 	"net/http"
+	"path"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 )
 
 // problem writes an RFC 9457 answer, in the shape of the library's own.
@@ -19,10 +22,14 @@ func problem(w http.ResponseWriter, status int, detail string) {
 	_, _ = w.Write(body) // an error here is the client gone
 }
 
-// problems answers for mux where it knows no path or not the method, which mux itself would do in plain text.
+// problems answers for mux where it knows no path or not the method, which mux itself would do in plain text. A path that
+// is not spelled as it is served (//, .., a slash at the end) is not known; mux would send the client elsewhere.
 func problems(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler, pattern := mux.Handler(r)
+		if !canonical(r.URL.EscapedPath()) {
+			handler, pattern = http.NotFoundHandler(), ""
+		}
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
 			return
@@ -38,6 +45,8 @@ func problems(mux *http.ServeMux) http.Handler {
 	})
 }
 
+func canonical(p string) bool { return path.Clean(p) == p }
+
 // refusal keeps what a mux says of a request that it does not serve, without its text.
 type refusal struct {
 	header http.Header
@@ -48,12 +57,24 @@ func (r *refusal) Header() http.Header         { return r.header }
 func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 
-// forgetValues takes out of an error what the client had sent: it may be a secret in the wrong place.
+// forgetValues takes out of an error what the client had sent: it may be a secret in the wrong place. That goes for the
+// name of a member that there should not be, too, unless it is as short and plain as a slip of the pen.
 func forgetValues(_ huma.Context, _ string, body any) (any, error) {
 	if e, ok := body.(*huma.ErrorModel); ok {
 		for _, detail := range e.Errors {
 			detail.Value = nil
+			if e.Status == http.StatusUnsupportedMediaType {
+				detail.Message = "The body must be JSON: Content-Type: application/json." // the library's names the other type
+			}
+			if detail.Message == validation.MsgUnexpectedProperty && !plain(detail.Location) {
+				detail.Location = "body"
+			}
 		}
 	}
 	return body, nil
+}
+
+// plain says whether a location has only names that are like our own, and short. Keys and tokens are not.
+func plain(location string) bool {
+	return len(location) <= len("body.")+20 && strings.Trim(location, "abcdefghijklmnopqrstuvwxyz_.") == ""
 }
