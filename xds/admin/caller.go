@@ -31,6 +31,12 @@ func caller(ctx context.Context) Caller {
 	return c
 }
 
+// byCaller is the beginning of the audit's entry of a change that the caller makes.
+func byCaller(ctx context.Context) audit.Entry {
+	c := caller(ctx)
+	return audit.Entry{Who: c.Who, From: c.From}
+}
+
 // still says whether what admitted the caller would admit them now: the token is valid, the session has not ended. An
 // answer that goes on for long asks again and again; so a page that only listens keeps its session too.
 func (c *Caller) still() bool {

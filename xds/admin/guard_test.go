@@ -108,7 +108,12 @@ func TestCallerIsKnown(t *testing.T) {
 		}
 		r.RemoteAddr = "[::ffff:192.0.2.9]:4711"
 		change(r)
-		g.wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { c = caller(r.Context()) })).ServeHTTP(nil, r)
+		g.wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			c = caller(r.Context())
+			if by := byCaller(r.Context()); by.Who != c.Who || by.From != c.From {
+				t.Errorf("the audit is told of %s from %s, not %s from %s", by.Who, by.From, c.Who, c.From)
+			}
+		})).ServeHTTP(nil, r)
 		return c
 	}
 	bearerOf := func(token string) func(*http.Request) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"keywheel/xds/audit"
 	"keywheel/xds/ledger"
 )
 
@@ -97,7 +96,7 @@ func (a *api) clearKey(ctx context.Context, in *keyInput) (*clearedOutput, error
 	if indexOf(a.Ledger.View(), in.ID) < 0 {
 		return nil, noSuchKey()
 	}
-	generation, err := a.Ledger.Clear(ctx, in.ID, audit.Entry{Who: audit.Admin})
+	generation, err := a.Ledger.Clear(ctx, in.ID, byCaller(ctx))
 	if err != nil {
 		a.Log.Error("A key could not be cleared", "key", in.ID, "error", err)
 		return nil, huma.Error503ServiceUnavailable("The store did not take the change; nothing was changed. Keywheel's log says why.")
