@@ -92,6 +92,17 @@ func (e *encoder) window(w *WindowUsage) {
 	}
 	e.close('}')
 	list(e, "credentials", w.Credentials, (*encoder).credential)
+	if len(w.Callers) > 0 {
+		list(e, "callers", w.Callers, (*encoder).caller)
+	}
+}
+
+func (e *encoder) caller(c *CallerUsage) {
+	e.str("caller", c.Caller)
+	e.int("requests", c.Requests)
+	e.int("prompt", c.Prompt)
+	e.int("completion", c.Completion)
+	e.int("total", c.Total)
 }
 
 func (e *encoder) credential(c *CredentialUsage) {

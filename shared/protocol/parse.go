@@ -63,6 +63,8 @@ func ParseAssignment(b []byte) (*Assignment, error) {
 		ReportIntervalMS: p.Get("report_interval_ms").Int(),
 		LoopGuard:        p.Get("loop_guard").Bool(),
 		Demo:             p.Get("demo").Bool(),
+		CallerHeader:     p.Get("caller_header").String(),
+		UseKey:           p.Get("use_key").Bool(),
 	}
 	if a.Epoch <= 0 || a.Generation <= 0 || a.Policy.RequiredTokens < 0 || a.Policy.ReportIntervalMS <= 0 {
 		return nil, ErrMalformed
@@ -93,6 +95,16 @@ func parseKey(j gjson.Result) (Key, error) {
 	}
 	for _, f := range j.Get("fresh").Array() {
 		k.Fresh = append(k.Fresh, Fresh{Window: f.Get("window").String(), Tokens: f.Get("tokens").Int(), Requests: f.Get("requests").Int()})
+	}
+	models := j.Get("models")
+	if models.Type != gjson.Null && !models.IsArray() { // a list that was not understood must not be taken for none
+		return k, ErrMalformed
+	}
+	for _, m := range models.Array() {
+		if m.Type != gjson.String {
+			return k, ErrMalformed
+		}
+		k.Models = append(k.Models, m.Str)
 	}
 	return k, nil
 }

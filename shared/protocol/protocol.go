@@ -65,6 +65,9 @@ type Policy struct {
 	ReportIntervalMS int64  `json:"report_interval_ms"`
 	LoopGuard        bool   `json:"loop_guard,omitempty"` // mark requests so that a second pass is answered 508
 	Demo             bool   `json:"demo,omitempty"`       // answers carry x-keywheel-demo: true
+
+	CallerHeader string `json:"caller_header,omitempty"` // request header that names a caller, in small letters; empty: callers are not counted
+	UseKey       bool   `json:"use_key,omitempty"`       // a client may ask for one key by x-keywheel-use-key
 }
 
 // Key is one credential in its place.
@@ -78,6 +81,11 @@ type Key struct {
 	LimitTokens   int64        `json:"limit_tokens,omitempty"`   // a day; 0: no limit
 	LimitRequests int64        `json:"limit_requests,omitempty"` // a day; 0: no limit
 	Fresh         []Fresh      `json:"fresh"`                    // the current and the next window
+
+	// Models are the only ones that the key may be used for, by the exact name that a request gives; empty: every model.
+	// A request whose model is not seen (it is not JSON, or names it beyond the first 512 KiB) goes to keys without a list
+	// only. A request that costs nothing (GET models) goes to any key.
+	Models []string `json:"models,omitempty"`
 }
 
 // Fresh is the slice that an incarnation may spend which the control plane has not yet named.
@@ -171,6 +179,26 @@ type WindowUsage struct {
 	Window      string            `json:"window"`
 	Gate        GateUsage         `json:"gate"`
 	Credentials []CredentialUsage `json:"credentials"`
+	Callers     []CallerUsage     `json:"callers,omitempty"` // at most MaxCallers, and OtherCaller
+}
+
+// Bounds and names of callers.
+const (
+	MaxCallers  = 200     // that are counted apart in a window, by a process or by the control plane
+	OtherCaller = "other" // all callers beyond those, and those whose name cannot be used
+	NoCaller    = "none"  // calls that name no caller
+
+	MaxCallerName = 64 // bytes; names are printable ASCII
+)
+
+// CallerUsage is what one caller took: calls as the gate saw them end, whatever became of them, and the tokens of all
+// their tries.
+type CallerUsage struct {
+	Caller     string `json:"caller"`
+	Requests   int64  `json:"requests"`
+	Prompt     int64  `json:"prompt"`
+	Completion int64  `json:"completion"`
+	Total      int64  `json:"total"` // with what was estimated, and so at least Prompt + Completion
 }
 
 // GateUsage counts client calls, as the gate saw them end.

@@ -142,6 +142,8 @@ func TestBadAssignments(t *testing.T) {
 		"no revision":          `{"v":1,"epoch":1,"generation":1,` + policy + `,"keys":[{"id":"1","credential":"1"}]}`,
 		"twice the same key":   `{"v":1,"epoch":1,"generation":1,` + policy + `,"keys":[{"id":"1","credential":"1.1"},{"id":"1","credential":"1.2"}]}`,
 		"negative limit":       `{"v":1,"epoch":1,"generation":1,` + policy + `,"keys":[{"id":"1","credential":"1.1","limit_tokens":-5}]}`,
+		"models are no list":   `{"v":1,"epoch":1,"generation":1,` + policy + `,"keys":[{"id":"1","credential":"1.1","models":"llama"}]}`,
+		"a model is no name":   `{"v":1,"epoch":1,"generation":1,` + policy + `,"keys":[{"id":"1","credential":"1.1","models":["llama",7]}]}`,
 		"larger than is taken": `{"v":1,"x":"` + strings.Repeat("x", MaxAssignment) + `"}`,
 	} {
 		if a, err := ParseAssignment([]byte(b)); err == nil || a != nil {
@@ -196,6 +198,7 @@ func FuzzParseBundle(f *testing.F) {
 
 func FuzzParseAssignment(f *testing.F) {
 	f.Add([]byte(`{"v":1,"epoch":1,"generation":1,"policy":{"report_interval_ms":1},"keys":[{"id":"1","credential":"1.1"}]}`))
+	f.Add([]byte(`{"v":1,"epoch":1,"generation":1,"policy":{"report_interval_ms":1,"caller_header":"x-team","use_key":true},"keys":[{"id":"1","credential":"1.1","models":["a"]}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := ParseAssignment(b)
 		if (err == nil) == (a == nil) {
@@ -211,6 +214,23 @@ func FuzzParseAssignment(f *testing.F) {
 		again, err := ParseAssignment(j)
 		if err != nil || !cmp.Equal(a, again, cmpopts.EquateEmpty()) {
 			t.Fatalf("no round trip: %v\n%s", err, j)
+		}
+	})
+}
+
+// Whatever a client calls itself, the report stays JSON, and says it as it was.
+func FuzzReportOfACaller(f *testing.F) {
+	f.Add("team-a", int64(1))
+	f.Add("\"\\\u2028\x00\xff</script>", int64(-1))
+	f.Fuzz(func(t *testing.T, name string, n int64) {
+		want := CallerUsage{string([]rune(name)), n, n, n, n} // what is not UTF-8 becomes U+FFFD
+		b := AppendReport(nil, &Report{Windows: []WindowUsage{{Callers: []CallerUsage{{name, n, n, n, n}}}}})
+		var r Report
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Fatalf("%v in %s", err, b)
+		}
+		if got := r.Windows[0].Callers[0]; got != want {
+			t.Fatalf("%+v, want %+v", got, want)
 		}
 	})
 }
