@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"math"
+	"slices"
 
 	"keywheel/filter/account"
+	"keywheel/filter/trail"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 	"keywheel/shared/selection"
@@ -14,9 +16,10 @@ import (
 
 // Request is what an attempt needs a key for.
 type Request struct {
-	Model string
-	Need  int64 // tokens, at least 1
-	Fixed bool  // Need is set by the operator: a key with less does not serve at all
+	Model string // trail.UnknownModel: it was not seen
+	Need  int64  // tokens; 0: it costs nothing, and is for no model
+	Fixed bool   // Need is set by the operator: a key with less does not serve at all
+	Only  string // the ID of the one key that may serve it; empty: any
 	Tried []Tried
 }
 
@@ -98,7 +101,7 @@ func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice 
 			return c
 		}
 	}
-	return Choice{Refusal: &Refusal{Busy: true, UntilMS: at.NowMS + busyMS}}
+	return Choice{Refusal: &Refusal{Busy: true, UntilMS: at.NowMS + busyMS, Only: r.Only}}
 }
 
 // state is one key as a request finds it.
@@ -260,20 +263,29 @@ func (p *Picker) candidate(i int, room account.Room, standing []protocol.KeyStat
 // request while a key has tokens. Such a request takes all that is free, so that there is one at a time. Last come keys
 // that were tried without a fault of their own.
 //
-// By priority, keys are looked at only until one can serve: most calls see one entry.
+// By priority, keys are looked at only until one can serve: most calls see one entry. Keys that are kept for other models
+// are not looked at.
 func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
+	from, to, ok := p.among(r)
+	if !ok {
+		return Choice{Refusal: p.unknownKey(r)}
+	}
 	v := p.view(b, r, at)
 	strategy := p.strategy()
-	states := make([]state, 0, len(p.a.Keys))
+	states := make([]state, 0, to-from)
 	full := -1
-	for i := range p.a.Keys {
-		if full >= 0 && strategy == selection.Priority && p.a.Keys[i].Priority != p.a.Keys[full].Priority {
+	for i := from; i < to; i++ {
+		k := &p.a.Keys[i]
+		if full >= 0 && strategy == selection.Priority && k.Priority != states[full].key.Priority {
 			break
+		}
+		if !serves(k, r) {
+			continue
 		}
 		s := p.state(&v, i)
 		states = append(states, s)
 		if s.reason == "" && !s.small && !s.tried && (full < 0 || selection.Better(s.cand, states[full].cand, strategy)) {
-			full = i
+			full = len(states) - 1
 		}
 	}
 	best := p.secondBest(states)
@@ -281,9 +293,24 @@ func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
 		best = &states[full]
 	}
 	if best == nil {
-		return Choice{Refusal: refusal(states, at)}
+		return Choice{Refusal: refusal(r, states, to-from, at)}
 	}
 	return Choice{Key: best.key, Reserve: max(0, min(r.Need, best.room.Free)), Room: best.room, Again: best.tried}
+}
+
+// among returns where the keys that may be asked stand: all of them, or the one that the request wants. ok is false where
+// there is no such key.
+func (p *Picker) among(r Request) (from, to int, ok bool) {
+	if r.Only == "" {
+		return 0, len(p.a.Keys), true
+	}
+	i, ok := p.byID[r.Only]
+	return i, i + 1, ok
+}
+
+// serves says whether a key may be used for the request's model. A model that was not seen may be any.
+func serves(k *protocol.Key, r Request) bool {
+	return len(k.Models) == 0 || r.Need == 0 || r.Model != trail.UnknownModel && slices.Contains(k.Models, r.Model)
 }
 
 // secondBest is the key for a request that no key has room for and no try behind it; nil: none can serve.
@@ -332,7 +359,10 @@ func (p *Picker) leave(b *account.Book, r Request, at Instant, inUse protocol.Cr
 	}
 	v := p.view(b, r, at)
 	s := p.state(&v, i)
+	forOthers := !serves(&p.a.Keys[i], r) // it goes on for its own models, unless it is out for every one
 	switch {
+	case forOthers && (s.reason == "" || s.reason == selection.Cooling || s.reason == selection.Blocked):
+		return account.Leave{}
 	case s.reason == selection.Exhausted, s.reason == "" && s.small: // also too little for this request: it counts once a window
 		return account.Leave{Reason: string(selection.Exhausted), Cause: cause(inUse, selection.Exhausted, int64(at.Window))}
 	case s.reason == "", s.reason == selection.Busy:

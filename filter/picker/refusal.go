@@ -4,16 +4,31 @@ import (
 	"strconv"
 	"time"
 
+	"keywheel/filter/trail"
 	"keywheel/shared/selection"
 )
 
 // Refusal says why no key can serve, and when one can again.
 type Refusal struct {
+	Fault   Fault // other than NoFault: no wait will help, and what follows but Only, Model and Keys is empty
 	Busy    bool  // only reservations or an outstanding allowance stand in the way
 	More    bool  // a later answer to a report may allow more
 	UntilMS int64 // the earliest time at which a key comes back, Unix milliseconds
-	Keys    []Out
+
+	Only  string // the ID of the key that was wanted; empty: any would do
+	Model string // that was asked for, where keys are kept for other models; empty: none is
+	Keys  []Out  // that may serve the request; with UnknownKey all there are
 }
+
+// Fault is what is wrong with a request that no key will ever serve.
+type Fault int
+
+// The faults.
+const (
+	NoFault         Fault = iota
+	UnknownKey            // it wants a key that does not exist
+	ModelNotAllowed       // every key is kept for other models
+)
 
 // Out is one key that cannot serve.
 type Out struct {
@@ -22,8 +37,24 @@ type Out struct {
 	UntilMS int64
 }
 
-func refusal(states []state, at Instant) *Refusal {
-	r := &Refusal{UntilMS: at.NowMS + disabledMS}
+func (p *Picker) unknownKey(r Request) *Refusal {
+	refusal := &Refusal{Fault: UnknownKey, Only: r.Only}
+	for _, k := range p.a.Keys {
+		refusal.Keys = append(refusal.Keys, Out{ID: k.ID})
+	}
+	return refusal
+}
+
+// refusal is made of the states of those keys, of all that may be asked, that are not kept for other models.
+func refusal(request Request, states []state, all int, at Instant) *Refusal {
+	r := &Refusal{UntilMS: at.NowMS + disabledMS, Only: request.Only}
+	if len(states) < all {
+		r.Model = request.Model
+	}
+	if len(states) == 0 && all > 0 {
+		r.Fault, r.UntilMS = ModelNotAllowed, 0
+		return r
+	}
 	for i, s := range states {
 		r.Busy = r.Busy || s.reason == selection.Busy
 		r.More = r.More || s.reason == selection.Busy && s.room.More
@@ -46,32 +77,106 @@ const mostNamed = 10
 
 // Message is what the client is told. It names key IDs, never a secret.
 func (r *Refusal) Message(nowMS int64) string {
+	switch r.Fault {
+	case UnknownKey:
+		return r.unknown(nowMS)
+	case ModelNotAllowed:
+		return r.notAllowed()
+	}
 	again := ". Try again in " + wait(r.RetryAfter(nowMS)) + "."
 	if r.Busy {
-		return "All free tokens of the Groq keys are held by requests in flight" + again
+		return "All free tokens of " + r.keys() + " are held by requests in flight" + again
 	}
-	n := len(r.Keys)
-	if n == 0 {
+	if len(r.Keys) == 0 {
 		return "No Groq key is configured" + again
 	}
-	s := "All " + strconv.Itoa(n) + " Groq keys are out: "
-	if n == 1 {
-		s = "The only Groq key is out: "
+	return r.subject() + " out: " + r.list(nowMS) + again
+}
+
+// keys are those whose tokens the request could have had.
+func (r *Refusal) keys() string {
+	if r.Only != "" {
+		return "Groq key " + r.Only
 	}
+	return "the Groq keys" + r.forModel()
+}
+
+// subject says which keys are out.
+func (r *Refusal) subject() string {
+	n := len(r.Keys)
+	switch {
+	case r.Only != "":
+		return "The Groq key that was asked for is"
+	case n == 1:
+		return "The only Groq key" + r.forModel() + " is"
+	}
+	return "All " + strconv.Itoa(n) + " Groq keys" + r.forModel() + " are"
+}
+
+func (r *Refusal) forModel() string {
+	if r.Model == "" {
+		return ""
+	}
+	return " for " + modelText(r.Model)
+}
+
+// modelText names a model. What clients call it is at most 128 printable characters.
+func modelText(model string) string {
+	if model == trail.UnknownModel {
+		return "a model that cannot be seen here"
+	}
+	return "model " + model
+}
+
+func (r *Refusal) unknown(nowMS int64) string {
+	text := "There is no Groq key " + shortened(r.Only)
+	if len(r.Keys) > 0 {
+		text += "; there is " + r.list(nowMS)
+	}
+	return text + "."
+}
+
+func (r *Refusal) notAllowed() string {
+	text := "No Groq key may serve " + modelText(r.Model) + "."
+	if r.Only != "" {
+		text = "Groq key " + r.Only + " may not serve " + modelText(r.Model) + "."
+	}
+	if r.Model == trail.UnknownModel {
+		text += " It is named too late in a large body, or in one that is not JSON; keys that are kept for certain models do not take it."
+	}
+	return text
+}
+
+// list names keys one by one, with what keeps each from serving.
+func (r *Refusal) list(nowMS int64) string {
+	s := ""
 	for i, k := range r.Keys {
 		if i == mostNamed {
-			s += " and " + strconv.Itoa(n-i) + " more"
+			s += " and " + strconv.Itoa(len(r.Keys)-i) + " more"
 			break
 		}
 		if i > 0 {
 			s += ", "
 		}
-		s += "key " + k.ID + " " + string(k.Reason)
-		if k.Reason != selection.Disabled {
+		s += "key " + k.ID
+		if k.Reason != "" {
+			s += " " + string(k.Reason)
+		}
+		if k.UntilMS > nowMS && k.Reason != selection.Disabled {
 			s += " until " + time.UnixMilli((k.UntilMS+999)/1000*1000).UTC().Format(time.RFC3339)
 		}
 	}
-	return s + again
+	return s
+}
+
+// longestID is how much of an ID that does not exist is said back, in bytes.
+const longestID = 32
+
+func shortened(s string) string {
+	if len(s) > longestID {
+		return s[:longestID] + "…"
+	}
+	return s
 }
 
 // wait writes seconds as 9h59m, 4m12s or 7s.

@@ -62,7 +62,7 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 		return types.ActionPause
 	}
 	t.vm.stats.pick(c.Key.Credential)
-	if t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
+	if tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
 		t.vm.stats.rotation()
 	}
 	return types.ActionContinue
@@ -93,7 +93,7 @@ func (t *attempt) trail() (trail.Trail, bool) {
 }
 
 func (t *attempt) request(tr *trail.Trail) picker.Request {
-	r := picker.Request{Model: tr.Model, Need: tr.Need, Fixed: t.a.Policy.RequiredTokens > 0 && tr.Need == t.a.Policy.RequiredTokens}
+	r := picker.Request{Model: tr.Model, Need: tr.Need, Only: tr.Only, Fixed: t.a.Policy.RequiredTokens > 0 && tr.Need == t.a.Policy.RequiredTokens}
 	for _, y := range tr.Tries {
 		r.Tried = append(r.Tried, picker.Tried{Credential: y.Credential, Final: y.State == trail.Failed})
 	}
@@ -116,11 +116,21 @@ func (t *attempt) dress(tr *trail.Trail) bool {
 	return proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil)) == nil
 }
 
+// What refusedHeader says.
+const (
+	refusedBusy   = "busy"
+	refusedOut    = "out"    // no key can serve for longer than a moment
+	refusedCaller = "caller" // the caller asked for what it cannot have
+)
+
 // refuse answers here; Envoy does not try again after that.
 func (t *attempt) refuse(r reply) types.Action {
-	why := "busy"
-	if r.out {
-		why = "out"
+	why := refusedBusy
+	switch {
+	case r.outcome == account.CallerFault:
+		why = refusedCaller
+	case r.out:
+		why = refusedOut
 	}
 	r.headers = append(r.headers, [2]string{refusedHeader, why})
 	r.send()

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
@@ -12,6 +11,7 @@ import (
 	"keywheel/filter/picker"
 	"keywheel/filter/trail"
 	"keywheel/shared/groq"
+	"keywheel/shared/protocol"
 )
 
 const (
@@ -39,6 +39,10 @@ type gate struct {
 	refused   account.Outcome // where answered is true
 	answered  bool            // by the gate itself, or by an attempt in its stead
 	out       bool            // because no key can serve for longer than a moment
+	useKey    string          // the ID of the one key that the caller wants; empty: any
+
+	caller string               // what its use is counted for; empty: callers are not counted
+	took   protocol.CallerUsage // by all tries
 
 	status int  // of the answer; 0: none yet
 	keyed  bool // the answer is an attempt's
@@ -54,14 +58,24 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	if err != nil {
 		return g.refuse(internalError())
 	}
-	h := readRequest(headers)
+	a := g.vm.gate
+	var policy protocol.Policy
+	if a != nil {
+		policy = a.Policy
+	}
+	h := readRequest(headers, policy.CallerHeader)
+	if policy.CallerHeader != "" {
+		g.caller = callerName(h.caller)
+	}
+	if policy.UseKey {
+		g.useKey = h.useKey
+	}
 	for _, name := range h.strip {
 		_ = proxywasm.RemoveHttpRequestHeader(name)
 	}
 	var ok bool
 	g.endpoint, ok = findEndpoint(h.method, h.path)
 	g.length, g.uncounted = max(0, h.length), h.length < 0
-	a := g.vm.gate
 	switch {
 	case h.hop:
 		return g.refuse(loopDetected())
@@ -70,7 +84,7 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	case a == nil:
 		return g.refuse(noAssignment())
 	}
-	if end || !h.json || h.upgrade || g.endpoint.tokens < promptTokens {
+	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens {
 		return g.admit(a)
 	}
 	g.peek = &groq.RequestPeek{}
@@ -124,16 +138,16 @@ func (g *gate) letGo(size int64) types.Action {
 
 // admit lets the call through with a trail for its attempts, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
-	t := trail.Trail{Incarnation: g.vm.process(), Model: trail.UnknownModel}
-	r := picker.Request{}
+	t := trail.Trail{Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
+	r := picker.Request{Only: g.useKey}
 	if g.endpoint.tokens != noTokens {
 		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
 	}
 	if g.endpoint.tokens >= promptTokens {
 		t.Prompt = meter.Prompt(g.length)
-		if g.peek != nil && g.peek.Model() != "" {
-			t.Model = g.peek.Model()
-		}
+	}
+	if g.peek != nil && g.peek.Model() != "" {
+		t.Model = g.peek.Model()
 	}
 	if !r.Fixed {
 		r.Need = g.need(&t)
@@ -210,7 +224,10 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		case name == "content-type":
 			contentType = h[1]
 		case name == refusedHeader:
-			g.answered, g.refused, g.out = true, account.Refused, h[1] == "out"
+			g.answered, g.refused, g.out = true, account.Refused, h[1] == refusedOut
+			if h[1] == refusedCaller {
+				g.refused = account.CallerFault
+			}
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		case stripsFromAnswer(name):
 			_ = proxywasm.RemoveHttpResponseHeader(name)
@@ -267,6 +284,10 @@ func (g *gate) OnHttpStreamDone() {
 		g.settle(&c, at, details)
 	}
 	c.Outcome = g.outcome(details)
+	if g.caller != "" { // before the call counts as ended: a report that tells of the call has its caller too
+		g.took.Caller, g.took.Requests = g.caller, 1
+		g.vm.book.Charge(at.Window, g.took)
+	}
 	g.vm.book.End(at.Window, at.NowMS, c)
 	if c.Outcome == account.Refused {
 		g.vm.stats.refusal()
@@ -299,96 +320,4 @@ func (g *gate) outcome(details string) account.Outcome {
 		}
 	}
 	return account.Succeeded
-}
-
-// clientLeft says whether Envoy ended the stream because the client had gone.
-func clientLeft(details string) bool {
-	if strings.HasPrefix(details, "upstream_") {
-		return false
-	}
-	return strings.Contains(details, "downstream") || strings.Contains(details, "remote_reset") || strings.Contains(details, "codec_error")
-}
-
-// neverSent says whether Envoy failed before a byte of the request left.
-func neverSent(details string) bool {
-	for _, s := range [...]string{"connection_failure", "connection_timeout", "no_healthy_upstream", "overflow", "cluster_not_found", "maintenance_mode"} {
-		if strings.Contains(details, s) {
-			return true
-		}
-	}
-	return false
-}
-
-// settle counts the tries that no answer settled: the one whose answer was metered, and those that got none.
-func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
-	raw, err := proxywasm.GetProperty([]string{trail.Property})
-	if err != nil {
-		return
-	}
-	t, ok := trail.Parse(raw)
-	if !ok {
-		return
-	}
-	for i := range t.Tries {
-		y := &t.Tries[i]
-		c.Rescued = c.Rescued || y.Credential != t.Tries[0].Credential
-		if y.State != trail.Pending && y.State != trail.Lost {
-			continue
-		}
-		s := g.unanswered(&t, details)
-		if i == len(t.Tries)-1 && g.keyed {
-			s = g.metered(&t, c.TimeMS)
-			c.Credential, c.Tokens = y.Credential, s.Usage.Total+s.Estimated
-		}
-		g.vm.settle(at, y, s)
-	}
-}
-
-// metered is the settlement of the try whose answer the gate has seen.
-func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
-	s := account.Settlement{Class: groq.ClassOK, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}
-	if g.endpoint.tokens < promptTokens {
-		return s
-	}
-	if g.meter == nil { // 204, or an answer to HEAD
-		return s
-	}
-	u := g.meter.Usage()
-	s.Model = u.Model
-	if u.Known {
-		s.Usage = u
-		g.vm.learner.Add(t.Model, u.Completion)
-		return s
-	}
-	if status, _, failed := g.meter.StreamError(); failed && status >= 500 {
-		s.Class = groq.ClassTransient
-	}
-	s.Estimated = meter.Cut(g.prompt(t), g.meter.Events(), g.meter.Bytes(), g.maxTokens())
-	return s
-}
-
-// unanswered is the settlement of a try that ended without an answer. Groq may bill what it was sent.
-func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
-	s := account.Settlement{Class: groq.ClassReset, Estimated: g.prompt(t), Charged: g.endpoint.tokens != noTokens}
-	switch {
-	case neverSent(details):
-		return account.Settlement{Class: groq.ClassConnect}
-	case clientLeft(details):
-		s.Class = groq.ClassCaller
-	}
-	return s
-}
-
-// settle closes a try: what it held is given back, what it cost is counted.
-func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
-	v.book.Update(y.Credential, func(e *account.Entry) bool {
-		if y.State == trail.Pending {
-			e.Release(y.VM, y.Reserved)
-		}
-		e.Settle(at.Window, s)
-		return true
-	})
-	if n := s.Usage.Total + s.Estimated; n > 0 {
-		v.stats.tokens(y.Credential, n)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"keywheel/shared/groq"
+	"keywheel/shared/protocol"
 )
 
 // Headers of Keywheel's own. Clients cannot send them: the gate takes off what begins with x-keywheel-.
@@ -14,6 +15,7 @@ const (
 	rotateHeader  = "x-keywheel-rotate"  // from the attempt to Envoy's retry policy, which takes it off
 	refusedHeader = "x-keywheel-refused" // from the attempt to the gate, which takes it off
 	hopHeader     = "x-keywheel-hop"     // on requests, where the upstream could be another Keywheel
+	useKeyHeader  = "x-keywheel-use-key" // on requests, where the operator lets clients choose: the ID of the one key to use
 	demoHeader    = "x-keywheel-demo"
 )
 
@@ -24,12 +26,21 @@ type request struct {
 	json         bool
 	upgrade      bool
 	hop          bool
+	caller       string // as it calls itself; empty: it does not
+	useKey       string // the ID of the one key that is wanted; empty: any
 	strip        []string
 }
 
-func readRequest(headers [][2]string) request {
+// readRequest reads a request's headers. callerHeader is the one that names a caller; empty: none does. What it says is the
+// operator's own business, and does not go on to Groq.
+func readRequest(headers [][2]string, callerHeader string) request {
 	r := request{length: -1}
 	for _, h := range headers {
+		if h[0] == callerHeader {
+			r.caller = joined(r.caller, h[1])
+			r.strip = append(r.strip, h[0])
+			continue
+		}
 		switch name, value := h[0], h[1]; name {
 		case ":method":
 			r.method = value
@@ -46,6 +57,9 @@ func readRequest(headers [][2]string) request {
 		case hopHeader:
 			r.hop = true
 			r.strip = append(r.strip, name)
+		case useKeyHeader:
+			r.useKey = joined(r.useKey, value)
+			r.strip = append(r.strip, name)
 		default:
 			if stripsFromRequest(name) {
 				r.strip = append(r.strip, name)
@@ -56,6 +70,31 @@ func readRequest(headers [][2]string) request {
 		r.upgrade = true
 	}
 	return r
+}
+
+// joined is one value of a header that stands there several times.
+func joined(before, value string) string {
+	value = strings.TrimSpace(value)
+	if before == "" || value == "" {
+		return before + value
+	}
+	return before + ", " + value
+}
+
+// callerName is how a caller is counted that calls itself so.
+func callerName(s string) string {
+	if s == "" {
+		return protocol.NoCaller
+	}
+	if len(s) > protocol.MaxCallerName {
+		return protocol.OtherCaller
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return protocol.OtherCaller
+		}
+	}
+	return s
 }
 
 func isJSON(contentType string) bool {

@@ -40,11 +40,22 @@ func retryHeaders(seconds int64) [][2]string {
 }
 
 func refusedBy(r *picker.Refusal, at picker.Instant) reply {
+	message := r.Message(at.NowMS)
+	switch r.Fault {
+	case picker.UnknownKey:
+		return reply{400, "unknown_key", message, nil, account.CallerFault, false}
+	case picker.ModelNotAllowed:
+		return reply{403, "model_not_allowed", message, nil, account.CallerFault, false}
+	}
 	code := "all_keys_exhausted"
 	if r.Busy {
 		code = "keys_busy"
 	}
-	return reply{429, code, r.Message(at.NowMS), retryHeaders(r.RetryAfter(at.NowMS)), account.Refused, !r.Busy}
+	refused := reply{429, code, message, retryHeaders(r.RetryAfter(at.NowMS)), account.Refused, !r.Busy}
+	if r.Only != "" { // others may well serve
+		refused.outcome, refused.out = account.CallerFault, false
+	}
+	return refused
 }
 
 func noAssignment() reply {

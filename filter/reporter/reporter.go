@@ -41,6 +41,9 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 	for w, g := range b.GateUsage(id.NowMS) {
 		window(w).Gate = g
 	}
+	for w, c := range b.Callers() {
+		window(w).Callers = c
+	}
 	for _, c := range b.Credentials() {
 		e := b.Entry(c)
 		for w, u := range e.Usage(c) {

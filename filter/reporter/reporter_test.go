@@ -35,6 +35,8 @@ func TestBuildSaysEverythingSinceTheStart(t *testing.T) {
 	b.End(window, noon-2000, account.Call{Outcome: account.Succeeded, TimeMS: 9})
 	b.Learn(noon-500, account.Finding{Credential: "2.1", Org: "o", Model: "m", Kind: protocol.Cooling, Code: "c", UntilMS: noon + 3000, AtMS: noon - 500})
 	b.Note(account.Note{Kind: protocol.NoteEdge, Window: window, AtMS: noon - 100, To: "1.1"})
+	b.Charge(window, protocol.CallerUsage{Caller: "team", Requests: 1, Prompt: 1, Completion: 19, Total: 20})
+	b.Charge(window+1, protocol.CallerUsage{Caller: protocol.NoCaller, Requests: 1})
 	b.UpdateSender(func(s *account.Sender) bool {
 		s.Seq, s.Version = 4, account.Version{Epoch: 2, Generation: 9}
 		return true
@@ -52,7 +54,9 @@ func TestBuildSaysEverythingSinceTheStart(t *testing.T) {
 		Windows: []protocol.WindowUsage{
 			{Window: "2025-11-17", Credentials: []protocol.CredentialUsage{use("1.1", 10)}},
 			{Window: "2025-11-18", Gate: protocol.GateUsage{Requests: 1, Succeeded: 1, TimeMS: 9, LastServedMS: 2000},
-				Credentials: []protocol.CredentialUsage{use("1.1", 20), use("2.1", 30)}},
+				Credentials: []protocol.CredentialUsage{use("1.1", 20), use("2.1", 30)},
+				Callers:     []protocol.CallerUsage{{Caller: "team", Requests: 1, Prompt: 1, Completion: 19, Total: 20}}},
+			{Window: "2025-11-19", Callers: []protocol.CallerUsage{{Caller: "none", Requests: 1}}},
 		},
 		Findings: []protocol.Finding{{Credential: "2.1", Org: "o", Model: "m", Kind: protocol.Cooling, Code: "c", RemainingMS: 3000, AgeMS: 500}},
 		Notes:    []protocol.Note{{Seq: 1, Kind: protocol.NoteEdge, Window: "2025-11-18", AgeMS: 100, To: "1.1"}},

@@ -22,6 +22,7 @@ type Trail struct {
 	Model       string // that the caller asked for; UnknownModel: it was not seen
 	Need        int64  // tokens the call may take
 	Prompt      int64  // the prompt's estimate, tokens
+	Only        string // the ID of the one key that the caller wants; empty: any
 	Tries       []Try  // in the order in which they were sent
 }
 
@@ -44,15 +45,27 @@ const (
 	Lost                 // ended without an answer; what it held is given back, what it cost is settled at the end
 )
 
-const version = 1
+// A trail without a wanted key has the first form, which modules before the second read too: while one replaces
+// another under a running Envoy, the roles can be of different ones.
+const (
+	version     = 1
+	versionOnly = 2 // the wanted key stands before the tries
+)
 
 // Append appends t's binary form.
 func (t *Trail) Append(b []byte) []byte {
-	b = append(b, version)
+	form := byte(version)
+	if t.Only != "" {
+		form = versionOnly
+	}
+	b = append(b, form)
 	b = record.AppendString(b, t.Incarnation)
 	b = record.AppendString(b, t.Model)
 	b = binary.AppendVarint(b, t.Need)
 	b = binary.AppendVarint(b, t.Prompt)
+	if t.Only != "" {
+		b = record.AppendString(b, t.Only)
+	}
 	for _, y := range t.Tries {
 		b = record.AppendString(b, y.Credential)
 		b = binary.LittleEndian.AppendUint32(b, y.VM)
@@ -65,11 +78,15 @@ func (t *Trail) Append(b []byte) []byte {
 // Parse reads a trail. ok is false for anything that Append did not make.
 func Parse(b []byte) (t Trail, ok bool) {
 	p := record.Reader{Rest: b}
-	if p.Byte() != version {
+	form := p.Byte()
+	if form != version && form != versionOnly {
 		return Trail{}, false
 	}
 	t.Incarnation, t.Model = p.String(), p.String()
 	t.Need, t.Prompt = p.Varint(), p.Varint()
+	if form == versionOnly {
+		t.Only = p.String()
+	}
 	for p.More() {
 		t.Tries = append(t.Tries, Try{
 			Credential: p.String(), VM: p.Uint32(), Reserved: p.Varint(), State: State(p.Byte()),

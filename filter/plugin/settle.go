@@ -1,0 +1,108 @@
+package plugin
+
+import (
+	"strings"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"keywheel/filter/account"
+	"keywheel/filter/meter"
+	"keywheel/filter/picker"
+	"keywheel/filter/trail"
+	"keywheel/shared/groq"
+)
+
+// clientLeft says whether Envoy ended the stream because the client had gone.
+func clientLeft(details string) bool {
+	if strings.HasPrefix(details, "upstream_") {
+		return false
+	}
+	return strings.Contains(details, "downstream") || strings.Contains(details, "remote_reset") || strings.Contains(details, "codec_error")
+}
+
+// neverSent says whether Envoy failed before a byte of the request left.
+func neverSent(details string) bool {
+	for _, s := range [...]string{"connection_failure", "connection_timeout", "no_healthy_upstream", "overflow", "cluster_not_found", "maintenance_mode"} {
+		if strings.Contains(details, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle counts the tries that no answer settled: the one whose answer was metered, and those that got none.
+func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
+	raw, err := proxywasm.GetProperty([]string{trail.Property})
+	if err != nil {
+		return
+	}
+	t, ok := trail.Parse(raw)
+	if !ok {
+		return
+	}
+	for i := range t.Tries {
+		y := &t.Tries[i]
+		c.Rescued = c.Rescued || y.Credential != t.Tries[0].Credential
+		if y.State != trail.Pending && y.State != trail.Lost {
+			continue
+		}
+		s := g.unanswered(&t, details)
+		if i == len(t.Tries)-1 && g.keyed {
+			s = g.metered(&t, c.TimeMS)
+			c.Credential, c.Tokens = y.Credential, s.Usage.Total+s.Estimated
+		}
+		g.vm.settle(at, y, s)
+		g.took.Prompt += s.Usage.Prompt
+		g.took.Completion += s.Usage.Completion
+		g.took.Total += s.Usage.Total + s.Estimated
+	}
+}
+
+// metered is the settlement of the try whose answer the gate has seen.
+func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
+	s := account.Settlement{Class: groq.ClassOK, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}
+	if g.endpoint.tokens < promptTokens {
+		return s
+	}
+	if g.meter == nil { // 204, or an answer to HEAD
+		return s
+	}
+	u := g.meter.Usage()
+	s.Model = u.Model
+	if u.Known {
+		s.Usage = u
+		g.vm.learner.Add(t.Model, u.Completion)
+		return s
+	}
+	if status, _, failed := g.meter.StreamError(); failed && status >= 500 {
+		s.Class = groq.ClassTransient
+	}
+	s.Estimated = meter.Cut(g.prompt(t), g.meter.Events(), g.meter.Bytes(), g.maxTokens())
+	return s
+}
+
+// unanswered is the settlement of a try that ended without an answer. Groq may bill what it was sent.
+func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
+	s := account.Settlement{Class: groq.ClassReset, Estimated: g.prompt(t), Charged: g.endpoint.tokens != noTokens}
+	switch {
+	case neverSent(details):
+		return account.Settlement{Class: groq.ClassConnect}
+	case clientLeft(details):
+		s.Class = groq.ClassCaller
+	}
+	return s
+}
+
+// settle closes a try: what it held is given back, what it cost is counted.
+func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
+	v.book.Update(y.Credential, func(e *account.Entry) bool {
+		if y.State == trail.Pending {
+			e.Release(y.VM, y.Reserved)
+		}
+		e.Settle(at.Window, s)
+		return true
+	})
+	if n := s.Usage.Total + s.Estimated; n > 0 {
+		v.stats.tokens(y.Credential, n)
+	}
+}
