@@ -19,6 +19,7 @@ func (l *Ledger) Assignment() protocol.Assignment {
 	a.Keys = slices.Clone(a.Keys)
 	for i := range a.Keys {
 		a.Keys[i].Fresh = slices.Clone(a.Keys[i].Fresh)
+		a.Keys[i].Models = slices.Clone(a.Keys[i].Models)
 	}
 	return a
 }
@@ -92,7 +93,7 @@ func (l *Ledger) assign(today quota.Window) protocol.Assignment {
 	for i, k := range l.keys {
 		a.Keys[i] = protocol.Key{
 			ID: k.ID, Credential: k.inForce, Priority: k.Priority, Org: k.Org, Tier: k.Tier, Disabled: k.Disabled,
-			LimitTokens: k.LimitTokens, LimitRequests: k.LimitRequests,
+			LimitTokens: k.LimitTokens, LimitRequests: k.LimitRequests, Models: k.Models,
 		}
 		for _, w := range [...]quota.Window{today, today + 1} {
 			at := k.account(w)

@@ -60,6 +60,7 @@ func rescued(moments []moment, minuteMS, n int64) []moment {
 type folded struct {
 	Gate        protocol.GateUsage         `json:"gate"`
 	Credentials []protocol.CredentialUsage `json:"credentials"`
+	Callers     []CallerUse                `json:"callers,omitempty"`
 }
 
 func (d *day) place() (string, string) { return dayBucket, d.window.String() }
@@ -188,6 +189,9 @@ func (t *tx) fold() {
 	for id := range l.gates {
 		old[id.window] = true
 	}
+	for id := range l.callers {
+		old[id.window] = true
+	}
 	for _, w := range slices.Sorted(maps.Keys(old)) {
 		if w < t.window-1 {
 			t.foldWindow(w)
@@ -210,6 +214,7 @@ func (t *tx) fold() {
 func (t *tx) foldWindow(w quota.Window) {
 	l := t.l
 	if sum, known := l.sumOf(w); known || l.days[w] != nil {
+		sum.Callers = l.callersIn(w).list()
 		frozen, shape, hours, drained := l.summarize(w), l.shape(w), l.hours(w), l.drained(w)
 		d := change(t, t.day(w))
 		d.Folded, d.Sum, d.Shape, d.Hours, d.Drained = &sum, &frozen, shape, hours, drained
@@ -233,6 +238,7 @@ func (t *tx) foldWindow(w quota.Window) {
 			drop(t, l.series, id)
 		}
 	}
+	t.dropCallers(w)
 	m := change(t, l.meta)
 	m.FoldedAtMS = t.mono.UnixMilli()
 	m.FoldedThrough = max(m.FoldedThrough, w.String())

@@ -119,7 +119,7 @@ func (e *envoy) report(now time.Time) *protocol.Report {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.windows)) {
 		u := *e.windows[name]
-		u.Credentials = slices.Clone(u.Credentials)
+		u.Credentials, u.Callers = slices.Clone(u.Credentials), slices.Clone(u.Callers)
 		for i := range u.Credentials {
 			c := &u.Credentials[i]
 			c.Attempts, c.TimeMS, c.Models = maps.Clone(c.Attempts), slices.Clone(c.TimeMS), slices.Clone(c.Models)

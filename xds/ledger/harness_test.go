@@ -236,6 +236,7 @@ func (w *world) checkStore() {
 	addAll(add, l.days)
 	addAll(add, l.series)
 	addAll(add, l.documents)
+	addAll(add, l.callers)
 	for _, a := range l.audits {
 		add(a)
 	}

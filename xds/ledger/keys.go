@@ -187,7 +187,7 @@ func (l *Ledger) arrange(configs []KeyConfig) {
 	fresh := l.freshOf(l.keys)
 	keys, byID := make([]*key, len(configs)), map[string]*key{}
 	for i, c := range configs {
-		c.Thresholds = slices.Clone(c.Thresholds)
+		c.Thresholds, c.Models = slices.Clone(c.Thresholds), slices.Clone(c.Models)
 		r := l.rings[c.ID]
 		if r == nil {
 			r = &ring{}

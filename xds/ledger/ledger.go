@@ -92,6 +92,7 @@ type Ledger struct {
 	notices      []*notice   // by number
 	audits       []*audited  // by number
 	documents    map[string]*document
+	callers      map[gateID]*callers
 	living       map[*incarnation]struct{}
 	unsure       map[record]struct{} // that a failed commit may have written
 	storeErr     error
@@ -102,6 +103,7 @@ type Ledger struct {
 	rings      map[string]*ring // by key ID
 	poolRing   ring
 	models     map[quota.Window]map[string]struct{}
+	tallies    map[quota.Window]*tally
 	assignment protocol.Assignment
 	outlooks   outlooks
 	usedUntil  time.Time // of what was read at the start: the end of the last bucket in which a key was used
@@ -135,6 +137,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		sources: map[sourceID]*source{}, gates: map[gateID]*gate{}, days: map[quota.Window]*day{},
 		crossed: map[crossedID]*crossed{}, series: map[crossedID]*series{}, documents: map[string]*document{}, findings: map[findingID]*finding{}, living: map[*incarnation]struct{}{},
 		unsure: map[record]struct{}{}, conns: map[uint64]*conn{}, nodes: map[string]*node{}, rings: map[string]*ring{},
+		callers: map[gateID]*callers{}, tallies: map[quota.Window]*tally{},
 		models: map[quota.Window]map[string]struct{}{}, meta: &meta{}, tokens: &reportToken{},
 	}
 	l.defaults()

@@ -77,6 +77,7 @@ var readers = map[string]func(l *Ledger, key string, value []byte) error{
 	seriesBucket:      (*Ledger).readSeries,
 	documentBucket:    (*Ledger).readDocument,
 	auditBucket:       (*Ledger).readAudit,
+	callerBucket:      (*Ledger).readCallers,
 }
 
 func (l *Ledger) readMeta(key string, value []byte) error {

@@ -28,6 +28,7 @@ func (t *tx) merge(in *incoming, windows map[quota.Window]*protocol.WindowUsage)
 	}
 	for _, w := range slices.Sorted(maps.Keys(windows)) {
 		t.mergeGate(in, w, &windows[w].Gate)
+		t.mergeCallers(in, w, windows[w].Callers)
 		for i := range windows[w].Credentials {
 			if err := t.mergeUsage(in, w, &windows[w].Credentials[i]); err != nil {
 				return err

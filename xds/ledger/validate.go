@@ -112,6 +112,7 @@ func (c *checker) window(w *protocol.WindowUsage) {
 	c.count("a gate's count", g.Requests, g.Succeeded, g.CallerFaults, g.Refused, g.Failed, g.Cut, g.Limited, g.Rescues,
 		g.TimeMS, g.FirstRefusalMS, g.LastRefusalMS, g.LastServedMS)
 	c.entries("credentials in a window", len(w.Credentials), maxCredentials)
+	c.callers(w.Callers)
 	if c.err != nil {
 		return
 	}
