@@ -141,7 +141,7 @@ func TestDependenciesPointOneWay(t *testing.T) {
 
 // TestTheAccountKnowsNoEnvoy: nothing that the account's packages pull in speaks gRPC, protobuf or Envoy's types.
 func TestTheAccountKnowsNoEnvoy(t *testing.T) {
-	for _, root := range []string{"xds/ledger", "xds/threshold", "xds/keyring"} {
+	for _, root := range []string{"xds/ledger", "xds/threshold", "xds/roster"} {
 		t.Run(root, func(t *testing.T) {
 			list := packages(t, false, "./"+root+"/...")
 			ours(t, list, root)

@@ -44,6 +44,13 @@ type Ledger interface {
 	Events(after int64, limit int) []event.Event
 	// Notifications returns the newest of them in one of the states (none: in any), newest first.
 	Notifications(limit int, states ...event.State) []event.Notification
+	// Series and Hours return what each key took over a window, in steps of five minutes and of an hour.
+	Series(w quota.Window) (by map[string]ledger.Series, ok bool)
+	Hours(w quota.Window) map[string]ledger.Series
+	// Callers returns what callers took in a window.
+	Callers(w quota.Window) []ledger.CallerUse
+	// Audits returns the newest entries of the audit, newest first.
+	Audits(limit int) []audit.Entry
 	// Summary returns what a window came to so far; ok is false where nothing is known of it.
 	Summary(w quota.Window) (s summary.Summary, ok bool)
 }
@@ -51,6 +58,7 @@ type Ledger interface {
 // Options is what an API is made of.
 type Options struct {
 	Ledger    Ledger
+	Roster    Roster     // nil: keys cannot be changed
 	Notifier  Notifier   // nil: there is nobody to tell
 	Token     secret.Key // admits to everything; without one nothing but the public paths can be reached
 	ReadToken secret.Key // admits to GET and HEAD; none if zero
@@ -77,6 +85,9 @@ type Options struct {
 	// SetClock moves the virtual clock. Nil: the clock is real and PUT /api/v1/clock does not exist.
 	SetClock func(ctx context.Context, now time.Time, speed float64) error
 
+	// Closing ends the streams that are open when it is closed, so that the server can be shut down. Nil: never.
+	Closing <-chan struct{}
+
 	Now     func() time.Time // the host's time, never a virtual one; nil: time.Now
 	Version string           // Keywheel's own, for the API's description
 	Log     *slog.Logger     // nil: nothing is logged
@@ -88,8 +99,9 @@ const maxBody = 64 << 10
 // api holds the operations.
 type api struct {
 	Options
-	huma  huma.API
-	guard *guard
+	huma    huma.API
+	guard   *guard
+	streams chan struct{} // holds one for each stream that is open
 }
 
 // New returns the API's handler: everything that is served on the admin address.
@@ -113,6 +125,12 @@ func New(opts Options) http.Handler {
 	a.registerEvents()
 	a.registerNotifications()
 	a.registerSummaries()
+	a.registerUsage()
+	a.registerAudits()
+	a.registerStream()
+	if opts.Roster != nil {
+		a.registerEdits()
+	}
 	if opts.SetClock != nil {
 		a.registerClock()
 	}

@@ -17,6 +17,7 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/admin/admintest"
 	"keywheel/xds/audit"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
@@ -31,6 +32,7 @@ const (
 
 // account is a ledger that shows what it is given and remembers what was cleared.
 type account struct {
+	admintest.Nothing
 	view          ledger.View
 	events        []event.Event        // oldest first
 	notifications []event.Notification // newest first

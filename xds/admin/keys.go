@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"keywheel/xds/ledger"
+	"keywheel/xds/roster"
 )
 
 // provider is whose keys these are; there is one so far.
@@ -38,6 +39,11 @@ type Key struct {
 	ResetsAt            time.Time  `json:"resets_at" doc:"When its counters are at 0 again."`
 	ForecastExhaustedAt *time.Time `json:"forecast_exhausted_at" doc:"When it runs out at the current rate; null if unknown or not before the reset."`
 	CoolingUntil        *time.Time `json:"cooling_until" doc:"When Groq's rate limit ends; null if it is not cooling."`
+	Disabled            bool       `json:"disabled" doc:"It takes no calls because a person said so."`
+	Models              []string   `json:"models" nullable:"false" doc:"The only models that it may be used for; empty: every model."`
+	Thresholds          []int      `json:"thresholds" nullable:"false" doc:"Percent of a limit at which people are told."`
+	Source              *string    `json:"source" enum:"environment,file,api" doc:"Where the key comes from."`
+	Changed             []string   `json:"changed" nullable:"false" doc:"What the API set of it, over what the settings say."`
 }
 
 type keysOutput struct {
@@ -75,12 +81,26 @@ func (a *api) registerKeys() {
 }
 
 func (a *api) listKeys(context.Context, *struct{}) (*keysOutput, error) {
-	view := a.Ledger.View()
+	return &keysOutput{Body: a.keysOf(a.Ledger.View())}, nil
+}
+
+// keysOf are the keys of a view, with where they come from.
+func (a *api) keysOf(view ledger.View) []Key {
+	from := map[string]roster.Key{}
+	if a.Roster != nil {
+		for _, k := range a.Roster.Keys() {
+			from[k.ID] = k
+		}
+	}
 	keys := make([]Key, 0, len(view.Keys))
 	for i := range view.Keys {
-		keys = append(keys, keyOf(&view.Keys[i], view.ResetsAt))
+		key := keyOf(&view.Keys[i], view.ResetsAt)
+		if k, ok := from[key.ID]; ok {
+			key.Source, key.Changed = text(string(k.Source)), append(key.Changed, k.Changed...)
+		}
+		keys = append(keys, key)
 	}
-	return &keysOutput{Body: keys}, nil
+	return keys
 }
 
 func (a *api) getKey(_ context.Context, in *keyInput) (*keyOutput, error) {
@@ -89,7 +109,7 @@ func (a *api) getKey(_ context.Context, in *keyInput) (*keyOutput, error) {
 	if i < 0 {
 		return nil, noSuchKey()
 	}
-	return &keyOutput{Body: keyOf(&view.Keys[i], view.ResetsAt)}, nil
+	return &keyOutput{Body: a.keysOf(view)[i]}, nil
 }
 
 func (a *api) clearKey(ctx context.Context, in *keyInput) (*clearedOutput, error) {
@@ -135,6 +155,8 @@ func keyOf(k *ledger.KeyView, resetsAt time.Time) Key {
 		CoolingUntil:    instant(k.CoolingUntil),
 
 		ForecastExhaustedAt: instant(k.ExhaustedAt),
+
+		Disabled: k.Disabled, Models: append([]string{}, k.Models...), Thresholds: append([]int{}, k.Thresholds...), Changed: []string{},
 	}
 	if key.LimitTokens != nil {
 		used := percent(k.Percent)

@@ -12,6 +12,7 @@ import (
 type Options struct {
 	Config   *config.Config   // for the demo without the keys, upstream and store that it makes up; see Config.ForDemo
 	Warnings []config.Warning // of the settings, not shown yet
+	Settings config.Options   // what Config was read from, to read it again when files change
 	Clock    *clock.Clock     // Keywheel's time; Log is stamped with it
 
 	Demo            bool   // serve made-up keys from the simulated Groq, with a store that is gone afterwards

@@ -16,11 +16,11 @@ import (
 	"keywheel/xds/admin"
 	"keywheel/xds/collector"
 	"keywheel/xds/config"
-	"keywheel/xds/keyring"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
-	"keywheel/xds/notify"
 	"keywheel/xds/probe"
+	"keywheel/xds/roster"
+	"keywheel/xds/seal"
 	"keywheel/xds/server"
 	"keywheel/xds/snapshot"
 )
@@ -34,12 +34,15 @@ const groqHost = "api.groq.com"
 // plane is a running control plane.
 type plane struct {
 	ledger *ledger.Ledger
+	roster *roster.Roster
+	people *people
 	xds    *server.Server
 	admin  *http.Server
 
-	notifier *notify.Dispatcher
-	token    secret.Key
-	failed   chan struct{} // closed when a part ended by itself
+	publisher *snapshot.Publisher
+	token     secret.Key
+	failed    chan struct{} // closed when a part ended by itself
+	closing   chan struct{} // closed when the plane is stopped
 
 	cancel context.CancelFunc // ends the parts that run beside
 	group  sync.WaitGroup
@@ -64,45 +67,56 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 	if err != nil {
 		return nil, err
 	}
+	p = &plane{failed: make(chan struct{}), closing: make(chan struct{}), people: &people{}}
+	p.people.set(o, o.Config, told)
 	l, err := ledger.Open(ctx, ledger.Options{
-		Store: store, Policy: policy(o), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
-		Route: route(o.Config, told),
+		Store: store, Policy: policy(o, o.Config), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
+		Route: p.people.Route,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p = &plane{
-		ledger: l, failed: make(chan struct{}),
-		notifier: notify.NewDispatcher(notify.Options{Outbox: l, Receivers: told, Now: o.Clock.Now, Log: o.Log}),
-	}
+	p.ledger, p.people.outbox = l, l
+	p.people.set(o, o.Config, told)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	ring, err := keyring.New(o.Config.Keys, l)
-	if err != nil {
+	if p.roster, err = openRoster(ctx, o, l); err != nil {
 		return nil, err
 	}
-	if err := l.SetKeys(ctx, ring.Keys()); err != nil {
-		return nil, err
-	}
-	return p, p.listen(ctx, o, addr, wasm, ring)
+	return p, p.listen(ctx, o, addr, wasm)
 }
 
-func policy(o Options) protocol.Policy {
+// openRoster puts the keys in force.
+func openRoster(ctx context.Context, o Options, l *ledger.Ledger) (*roster.Roster, error) {
+	options := roster.Options{Account: l, Configured: o.Config.Keys, Log: o.Log}
+	if len(o.Config.MasterKeys) > 0 {
+		sealer, err := seal.New(o.Config.MasterKeys)
+		if err != nil {
+			return nil, err
+		}
+		options.Sealer = sealer
+	}
+	return roster.Open(ctx, options)
+}
+
+// policy is what filters go by under settings c. What needs a restart is as at the start.
+func policy(o Options, c *config.Config) protocol.Policy {
 	return protocol.Policy{
-		Strategy: string(o.Config.Strategy), RequiredTokens: o.Config.RequiredTokens,
-		ReportIntervalMS: o.Config.ReportInterval.Milliseconds(),
+		Strategy: string(c.Strategy), RequiredTokens: c.RequiredTokens,
+		ReportIntervalMS: c.ReportInterval.Milliseconds(),
 		LoopGuard:        o.Config.Upstream.Host != groqHost, Demo: o.Demo,
 	}
 }
 
-func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm string, ring *keyring.Keyring) error {
+func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm string) error {
 	publisher := snapshot.NewPublisher(snapshot.Config{
-		Source: p.ledger, Secrets: ring.Secrets, Token: func() secret.Key { return secret.New(p.ledger.ReportToken()) },
+		Source: p.ledger, Secrets: p.roster.Secrets, Token: func() secret.Key { return secret.New(p.ledger.ReportToken()) },
 		WasmPath: wasm, Interval: o.Config.PushInterval, Logger: o.Log,
 	})
+	p.publisher = publisher
 	if _, err := publisher.Refresh(ctx); err != nil {
 		return err
 	}
@@ -124,6 +138,7 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 	if err != nil {
 		return errors.Join(err, xdsListener.Close())
 	}
+	adminListener = admin.Bounded(adminListener)
 	p.admin = admin.NewServer(p.api(o), o.Log)
 
 	run, cancel := context.WithCancel(context.Background())
@@ -137,10 +152,13 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 	})
 	p.beside(func() error { return publisher.Run(run) })
 	p.beside(func() error { p.tick(run, o); return nil })
-	p.beside(func() error { p.notifier.Run(run); return nil })
+	p.beside(func() error { p.people.run(run); return nil })
+	if !o.Demo {
+		p.beside(func() error { p.reload(run, o); return nil })
+	}
 	p.beside(func() error {
 		probe.New(probe.Options{
-			Account: p.ledger, Secret: ring.Secret, Client: probe.NewClient(o.Config.Upstream, nil), Now: o.Clock.Now, Log: o.Log,
+			Account: p.ledger, Secret: p.roster.Secret, Client: probe.NewClient(o.Config.Upstream, nil), Now: o.Clock.Now, Log: o.Log,
 		}).Run(run)
 		return nil
 	})
@@ -162,7 +180,7 @@ func adminToken(c *config.Config) (secret.Key, error) {
 
 func (p *plane) api(o Options) http.Handler {
 	options := admin.Options{
-		Ledger: p.ledger, Notifier: p.notifier, Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
+		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Audit: p.ledger.Audit, Addr: o.Config.AdminAddr.Listen(), Closing: p.closing, Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
 		Missing: func() []string {
 			if p.ledger.StoreError() != nil {
 				return []string{"store"}
@@ -232,6 +250,7 @@ func (p *plane) waitForEnvoy(ctx context.Context) {
 func (p *plane) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
+	close(p.closing)
 	err := errors.Join(p.xds.Shutdown(ctx), p.admin.Shutdown(ctx))
 	p.cancel()
 	p.group.Wait()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"keywheel/shared/quota"
+	"keywheel/xds/admin/admintest"
 	"keywheel/xds/audit"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
@@ -15,7 +16,10 @@ import (
 )
 
 // account is the scenario's at 14:00.
-type account struct{ envoys int }
+type account struct {
+	admintest.Nothing
+	envoys int
+}
 
 func (a account) View() ledger.View {
 	now := time.Date(2025, 11, 18, 14, 0, 0, 0, time.UTC)

@@ -68,7 +68,6 @@ Try it without any key: keywheel run --demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hinted{err, "See `" + cmd.CommandPath() + " --help`."}
 	})
@@ -79,7 +78,12 @@ Try it without any key: keywheel run --demo`,
 
 // load reads the settings.
 func (p *Program) load(keysOptional bool) (*config.Config, []config.Warning, error) {
-	return config.Load(config.Options{Environ: p.Environ, KeysOptional: keysOptional})
+	return config.Load(p.settings(keysOptional))
+}
+
+// settings are what the settings are read from.
+func (p *Program) settings(keysOptional bool) config.Options {
+	return config.Options{Environ: p.Environ, KeysOptional: keysOptional}
 }
 
 // getenv is os.Getenv on the program's environment.

@@ -102,7 +102,7 @@ func (p *Program) options(f *flags, keysOptional bool) (app.Options, error) {
 		warnings = append(warnings, config.Warning{Name: "--demo", Text: "your own keys are not used; the demo makes up its own"})
 	}
 	return app.Options{
-		Config: cfg, Warnings: warnings, Clock: now, Demo: f.demo, EnvoyConfigPath: f.envoyConfig, Version: p.Version,
+		Config: cfg, Warnings: warnings, Settings: p.settings(keysOptional), Clock: now, Demo: f.demo, EnvoyConfigPath: f.envoyConfig, Version: p.Version,
 		Stdout: p.Stdout, Stderr: p.Stderr,
 		Log: logging.New(p.Stderr, logging.Options{
 			Level: cfg.LogLevel, JSON: cfg.LogFormat == config.LogJSON, Color: logging.Colorful(p.Stderr, p.getenv), Now: now.Now,

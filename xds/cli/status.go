@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,10 +18,11 @@ import (
 	"keywheel/xds/admin"
 	"keywheel/xds/client"
 	"keywheel/xds/config"
+	"keywheel/xds/logging"
 )
 
 func (p *Program) statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how far each key is spent",
@@ -30,25 +32,68 @@ func (p *Program) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pool, err := running.Pool(cmd.Context())
-			if err != nil {
-				return running.explain(err)
+			if watch {
+				return p.watch(cmd.Context(), running, asJSON)
 			}
-			keys, err := running.Keys(cmd.Context())
-			if err != nil {
-				return running.explain(err)
-			}
-			if asJSON {
-				return writeJSON(p.Stdout, map[string]any{"pool": pool, "keys": keys})
-			}
-			if err := p.printf("%s", picture(pool, keys)); err != nil {
-				return err
-			}
-			return p.warnAlone(cmd.Context(), running)
+			return p.showStatus(cmd.Context(), running, asJSON, "")
 		},
 	}
 	jsonFlag(cmd, &asJSON)
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew every second, until Ctrl-C")
 	return cmd
+}
+
+// showStatus shows the account, after what is written before it.
+func (p *Program) showStatus(ctx context.Context, running *running, asJSON bool, before string) error {
+	pool, err := running.Pool(ctx)
+	if err != nil {
+		return running.explain(err)
+	}
+	keys, err := running.Keys(ctx)
+	if err != nil {
+		return running.explain(err)
+	}
+	if asJSON {
+		return writeJSON(p.Stdout, map[string]any{"pool": pool, "keys": keys})
+	}
+	if err := p.printf("%s%s", before, picture(pool, keys)); err != nil {
+		return err
+	}
+	return p.warnAlone(ctx, running)
+}
+
+// clearScreen goes to a terminal's first line and takes all below it away.
+const clearScreen = "\x1b[H\x1b[J"
+
+// watchEvery is how often a watched status is shown anew.
+const watchEvery = time.Second
+
+// watch shows the account until ctx ends. A control plane that is away for a moment is waited for, once it was there.
+func (p *Program) watch(ctx context.Context, running *running, asJSON bool) error {
+	before := ""
+	if logging.Colorful(p.Stdout, p.getenv) {
+		before = clearScreen
+	}
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for shown := false; ; {
+		err := p.showStatus(ctx, running, asJSON, before)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !(shown && errors.Is(err, client.ErrUnreachable)):
+			return err
+		case err != nil:
+			_, _ = fmt.Fprintln(p.Stderr, "The control plane does not answer; waiting for it.")
+		default:
+			shown = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
 }
 
 // warnAlone says so if no Envoy is there to spend the keys.
@@ -68,7 +113,7 @@ func (p *Program) keysCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "List the keys, or clear one",
+		Short: "List the keys, or change them",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			running, err := p.connect()
@@ -86,7 +131,9 @@ func (p *Program) keysCommand() *cobra.Command {
 		},
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.AddCommand(p.clearCommand())
+	cmd.AddCommand(p.clearCommand(), p.addKeyCommand(), p.setKeyCommand(), p.replaceKeyCommand(), p.removeKeyCommand(),
+		p.switchCommand("disable", "Take a key out of service; what it spent stays counted", "is disabled", true),
+		p.switchCommand("enable", "Put a disabled key back into service", "is enabled", false))
 	return cmd
 }
 
@@ -98,6 +145,8 @@ func (p *Program) clearCommand() *cobra.Command {
 (cooling, invalid, restricted), so that they are tried again. What they spent stays counted.`,
 		Example: "  keywheel keys clear 1",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: p.completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			running, err := p.connect()
 			if err != nil {

@@ -2,6 +2,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,7 +85,7 @@ func (c *Client) Notifications(ctx context.Context, state string, limit int) ([]
 
 // TestNotifications sends a test message to every receiver and returns what came of it.
 func (c *Client) TestNotifications(ctx context.Context) ([]admin.Tried, error) {
-	return callWithin[[]admin.Tried](ctx, c, testTimeout, http.MethodPost, "/api/v1/notifications/test")
+	return callWithin[[]admin.Tried](ctx, c, testTimeout, http.MethodPost, "/api/v1/notifications/test", nil)
 }
 
 // Clear forgets what was learned of a key's organization. It returns the generation with which Envoys know it.
@@ -95,15 +96,15 @@ func (c *Client) Clear(ctx context.Context, keyID string) (generation int64, err
 
 // call asks once and reads the answer as a T.
 func call[T any](ctx context.Context, c *Client, method, path string) (T, error) {
-	return callWithin[T](ctx, c, timeout, method, path)
+	return callWithin[T](ctx, c, timeout, method, path, nil)
 }
 
 // callWithin is call for what takes another time.
-func callWithin[T any](ctx context.Context, c *Client, within time.Duration, method, path string) (T, error) {
+func callWithin[T any](ctx context.Context, c *Client, within time.Duration, method, path string, sent []byte) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no whole answer came within %s", within))
 	defer cancel()
 	var answer T
-	body, err := c.do(ctx, method, path)
+	body, err := c.do(ctx, method, path, sent)
 	if err != nil {
 		return answer, err
 	}
@@ -113,10 +114,22 @@ func callWithin[T any](ctx context.Context, c *Client, within time.Duration, met
 	return answer, nil
 }
 
-func (c *Client) do(ctx context.Context, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, nil)
+// send is call with a body.
+func send[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	sent, err := json.Marshal(body)
+	if err != nil {
+		return *new(T), err
+	}
+	return callWithin[T](ctx, c, timeout, method, path, sent)
+}
+
+func (c *Client) do(ctx context.Context, method, path string, sent []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, bytes.NewReader(sent))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is no address", ErrUnreachable, c.addr)
+	}
+	if len(sent) > 0 {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if !c.token.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())

@@ -14,6 +14,7 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/admin/admintest"
 	"keywheel/xds/audit"
 	"keywheel/xds/client"
 	"keywheel/xds/event"
@@ -28,7 +29,10 @@ const (
 )
 
 // account is one that the admin API shows.
-type account struct{ failing error }
+type account struct {
+	admintest.Nothing
+	failing error
+}
 
 func (account) View() ledger.View {
 	return ledger.View{

@@ -65,20 +65,6 @@ func (l *Ledger) Credential(keyID string) (revision, base uint32, hash [32]byte,
 	return c.Revision, c.Base, hash, true
 }
 
-// SetCredential replaces them. It is durable on return; on an error nothing has changed.
-func (l *Ledger) SetCredential(keyID string, revision, base uint32, hash [32]byte) error {
-	if revision == 0 || base == 0 || base > revision {
-		return fmt.Errorf("key %s: revision %d with base %d", keyID, revision, base)
-	}
-	return l.do(context.Background(), func(t *tx) error {
-		t.rearrange(func() {
-			t.setCredential(keyID, revision, base, hash[:])
-			t.l.arrange(t.l.configs())
-		})
-		return nil
-	})
-}
-
 // Clear forgets what was learned of the key's organization: each of its keys gets the next revision, keeping today's
 // usage. It returns the generation with which filters know it, or ErrNoKey. by says who did it.
 func (l *Ledger) Clear(ctx context.Context, keyID string, by audit.Entry) (generation int64, err error) {

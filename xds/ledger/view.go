@@ -7,7 +7,7 @@ import (
 	"keywheel/shared/quota"
 )
 
-// KeyConfig is a key as the keyring holds it, without its secret. The ledger counts and decides by it.
+// KeyConfig is a key as the roster holds it, without its secret. The ledger counts and decides by it.
 type KeyConfig struct {
 	ID            string
 	Label         string // "Primary"

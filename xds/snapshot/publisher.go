@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -40,6 +41,8 @@ type Publisher struct {
 
 	mu      sync.Mutex
 	version string // empty: none yet
+
+	interval atomic.Int64 // Config.Interval, as it is now
 }
 
 // everyNode is the one node that all Envoys are taken for: all get the same.
@@ -55,8 +58,13 @@ func NewPublisher(c Config) *Publisher {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Publisher{Config: c, cache: cachev3.NewSnapshotCache(false, oneNode{}, nil)}
+	p := &Publisher{Config: c, cache: cachev3.NewSnapshotCache(false, oneNode{}, nil)}
+	p.SetInterval(c.Interval)
+	return p
 }
+
+// SetInterval changes the least time between two pushes, from the next one on.
+func (p *Publisher) SetInterval(d time.Duration) { p.interval.Store(int64(d)) }
 
 // Cache is what the xDS server answers from.
 func (p *Publisher) Cache() cachev3.Cache { return p.cache }
@@ -106,7 +114,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			p.Logger.Error("The assignment cannot be pushed; Envoys keep the last one", "error", err)
 		}
 		if pushed || err != nil {
-			timer := time.NewTimer(p.Interval)
+			timer := time.NewTimer(time.Duration(p.interval.Load()))
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
