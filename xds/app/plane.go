@@ -108,6 +108,7 @@ func policy(o Options, c *config.Config) protocol.Policy {
 		Strategy: string(c.Strategy), RequiredTokens: c.RequiredTokens,
 		ReportIntervalMS: c.ReportInterval.Milliseconds(),
 		LoopGuard:        o.Config.Upstream.Host != groqHost, Demo: o.Demo,
+		CallerHeader: o.Config.CallerHeader, UseKey: o.Config.UseKeyHeader,
 	}
 }
 

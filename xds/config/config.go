@@ -49,6 +49,9 @@ type Config struct {
 	LogLevel         slog.Level
 	LogFormat        LogFormat
 
+	CallerHeader string // of a request, in small letters, by which use is counted; empty: it is not counted by caller
+	UseKeyHeader bool   // a client may ask for one key by x-keywheel-use-key
+
 	Notify Notify
 
 	read sources // the files that all this came from

@@ -15,6 +15,8 @@ var effects = []struct {
 	{"KEYWHEEL_THRESHOLDS", true, func(c *Config) any { return c.Thresholds }},
 	{"KEYWHEEL_REPORT_INTERVAL", true, func(c *Config) any { return c.ReportInterval }},
 	{"KEYWHEEL_PUSH_INTERVAL", true, func(c *Config) any { return c.PushInterval }},
+	{"KEYWHEEL_CALLER_HEADER", true, func(c *Config) any { return c.CallerHeader }},
+	{"KEYWHEEL_USE_KEY_HEADER", true, func(c *Config) any { return c.UseKeyHeader }},
 	{"KEYWHEEL_NOTIFY_ROUTES", true, func(c *Config) any { return c.Notify.Routes }},
 	{"TELEGRAM_BOT_TOKEN", true, func(c *Config) any { return c.Notify.Telegram }},  // with TELEGRAM_CHAT_ID, TELEGRAM_API_URL
 	{"SMTP_URL", true, func(c *Config) any { return c.Notify.Email }},               // with ALERT_EMAIL_FROM, ALERT_EMAIL_TO

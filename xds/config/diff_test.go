@@ -12,7 +12,7 @@ import (
 
 // TestEveryFieldHasAnEffect changes each field of a Config alone: it is seen, and it needs a restart or is said not to.
 func TestEveryFieldHasAnEffect(t *testing.T) {
-	live := []string{"Keys", "Strategy", "RequiredTokens", "Thresholds", "ReportInterval", "PushInterval", "Notify.Telegram", "Notify.Email", "Notify.Webhook",
+	live := []string{"Keys", "Strategy", "RequiredTokens", "Thresholds", "ReportInterval", "PushInterval", "CallerHeader", "UseKeyHeader", "Notify.Telegram", "Notify.Email", "Notify.Webhook",
 		"Notify.Services", "Notify.Routes"}
 	restarts := map[string]bool{}
 	try := func(name string, changed *Config) {

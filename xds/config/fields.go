@@ -45,6 +45,8 @@ var fileFields = withFiles([]field{
 	{name: "thresholds", setting: "KEYWHEEL_THRESHOLDS", separator: ","},
 	{name: "upstream_url", setting: "KEYWHEEL_UPSTREAM_URL"},
 	{name: "report_interval", setting: "KEYWHEEL_REPORT_INTERVAL"},
+	{name: "caller_header", setting: "KEYWHEEL_CALLER_HEADER"},
+	{name: "use_key_header", setting: "KEYWHEEL_USE_KEY_HEADER"},
 	{name: "notify", kind: group, fields: []field{
 		{name: "telegram", kind: group, fields: []field{
 			{name: "token", setting: "TELEGRAM_BOT_TOKEN"},

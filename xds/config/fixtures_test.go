@@ -133,6 +133,9 @@ func dump(c *config.Config, warnings []config.Warning) string {
 	for _, k := range c.MasterKeys {
 		fmt.Fprintf(&b, "master key: %q\n", k.Reveal())
 	}
+	if c.CallerHeader != "" || c.UseKeyHeader {
+		fmt.Fprintf(&b, "caller header: %s use key header: %v\n", c.CallerHeader, c.UseKeyHeader)
+	}
 	dumpNotify(&b, c.Notify)
 	for _, w := range warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)

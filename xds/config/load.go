@@ -114,6 +114,7 @@ func load(opts Options) (*Config, []Warning, sources, error) {
 	c := &Config{}
 	l.loadKeys(c)
 	l.loadPolicy(c)
+	l.loadCallers(c)
 	l.loadPlaces(c)
 	l.loadUpstream(c) // after the addresses, which it must not point back to
 	l.loadTokens(c)

@@ -177,6 +177,7 @@ func TestEverySettingIsKnown(t *testing.T) {
 		"KEYWHEEL_MASTER_KEY": true, "KEYWHEEL_TLS_CERT": false, "KEYWHEEL_TLS_KEY": false, "KEYWHEEL_TLS_CA": false, "KEYWHEEL_XDS_INSECURE": false,
 		"KEYWHEEL_LOG_LEVEL": false, "KEYWHEEL_LOG_FORMAT": false, "KEYWHEEL_WEBHOOK_URL": true, "KEYWHEEL_WEBHOOK_SECRET": true, "KEYWHEEL_NOTIFY_URLS": true,
 		"KEYWHEEL_NOTIFY_ROUTES": false, "KEYWHEEL_CONFIG": false, "GROQ_KEY_1_MODELS": false, "GROQ_KEY_1_DISABLED": false,
+		"KEYWHEEL_CALLER_HEADER": false, "KEYWHEEL_USE_KEY_HEADER": false,
 	} {
 		for suffix, want := range map[string]bool{"": true, "_FILE": isSecret} {
 			_, _, err := load("", name+suffix+"=!")

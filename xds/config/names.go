@@ -38,6 +38,8 @@ var settings = []setting{
 	{name: "KEYWHEEL_ADMIN_TOKEN", secret: true},
 	{name: "KEYWHEEL_ADMIN_READ_TOKEN", secret: true},
 	{name: "KEYWHEEL_MASTER_KEY", secret: true},
+	{name: "KEYWHEEL_CALLER_HEADER"},
+	{name: "KEYWHEEL_USE_KEY_HEADER"},
 	{name: "KEYWHEEL_LOG_LEVEL"},
 	{name: "KEYWHEEL_LOG_FORMAT"},
 	{name: "TELEGRAM_BOT_TOKEN", secret: true},
