@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"math"
-	"slices"
 
 	"keywheel/filter/account"
-	"keywheel/filter/trail"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 	"keywheel/shared/selection"
@@ -296,21 +294,6 @@ func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
 		return Choice{Refusal: refusal(r, states, to-from, at)}
 	}
 	return Choice{Key: best.key, Reserve: max(0, min(r.Need, best.room.Free)), Room: best.room, Again: best.tried}
-}
-
-// among returns where the keys that may be asked stand: all of them, or the one that the request wants. ok is false where
-// there is no such key.
-func (p *Picker) among(r Request) (from, to int, ok bool) {
-	if r.Only == "" {
-		return 0, len(p.a.Keys), true
-	}
-	i, ok := p.byID[r.Only]
-	return i, i + 1, ok
-}
-
-// serves says whether a key may be used for the request's model. A model that was not seen may be any.
-func serves(k *protocol.Key, r Request) bool {
-	return len(k.Models) == 0 || r.Need == 0 || r.Model != trail.UnknownModel && slices.Contains(k.Models, r.Model)
 }
 
 // secondBest is the key for a request that no key has room for and no try behind it; nil: none can serve.
