@@ -49,7 +49,7 @@ func (a *api) state() State {
 
 // content is a state as text, without what changes though nothing happened.
 func (s State) content() string {
-	s.Pool.Now = time.Time{}
+	s.Pool.Now = s.Pool.Now.Truncate(time.Minute)
 	proxies := make([]Proxy, len(s.Proxies))
 	for i, p := range s.Proxies {
 		p.LastReport, p.Reports, p.SkewMS = nil, 0, 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"keywheel/xds/admin"
 	"keywheel/xds/collector"
 	"keywheel/xds/config"
+	"keywheel/xds/dashboard"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
 	"keywheel/xds/probe"
@@ -108,7 +110,7 @@ func policy(o Options, c *config.Config) protocol.Policy {
 		Strategy: string(c.Strategy), RequiredTokens: c.RequiredTokens,
 		ReportIntervalMS: c.ReportInterval.Milliseconds(),
 		LoopGuard:        o.Config.Upstream.Host != groqHost, Demo: o.Demo,
-		CallerHeader: o.Config.CallerHeader, UseKey: o.Config.UseKeyHeader,
+		CallerHeader: c.CallerHeader, UseKey: c.UseKeyHeader,
 	}
 }
 
@@ -181,7 +183,7 @@ func adminToken(c *config.Config) (secret.Key, error) {
 
 func (p *plane) api(o Options) http.Handler {
 	options := admin.Options{
-		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Audit: p.ledger.Audit, Addr: o.Config.AdminAddr.Listen(), Closing: p.closing, Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
+		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Audit: p.ledger.Audit, Addr: o.Config.AdminAddr.Listen(), Closing: p.closing, Page: dashboard.Handler(), Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
 		Missing: func() []string {
 			if p.ledger.StoreError() != nil {
 				return []string{"store"}
@@ -264,7 +266,7 @@ func (p *plane) stop() error {
 func (p *plane) banner(o Options, envoy string) {
 	link := "http://" + o.Config.AdminAddr.Dial() + "/"
 	if f, ok := o.Stdout.(*os.File); ok && terminal(f) {
-		link += "#token=" + p.token.Reveal()
+		link += "#token=" + url.PathEscape(p.token.Reveal())
 	} else if o.Config.AdminToken.IsZero() {
 		link += " (token in " + filepath.Join(o.Config.StoreDir(), admin.TokenFile) + ")"
 	}

@@ -85,7 +85,7 @@ func limitOf(name, text string) (admin.Limit, error) {
 	}
 	var n int64
 	if _, err := fmt.Sscanf(strings.NewReplacer(",", "", "_", "").Replace(text)+"\n", "%d\n", &n); err != nil || n < 1 {
-		return admin.Limit{}, fmt.Errorf("%s: %q is no limit; write a number such as 14400, or none", name, printable(text))
+		return admin.Limit{}, fmt.Errorf("%s: %q is no limit; write a number such as 20000, or none", name, printable(text))
 	}
 	return admin.NewLimit(n), nil
 }
