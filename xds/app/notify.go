@@ -1,10 +1,11 @@
 package app
 
 import (
-	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
+	"keywheel/xds/clock"
 	"keywheel/xds/config"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
@@ -23,7 +24,21 @@ const (
 	between = time.Second
 )
 
-// receivers makes everybody who is told of what happens. The errors name the setting to change.
+// Told returns the names of who is told of what happens, besides the log and the page. The error says which of their
+// settings cannot be used.
+func Told(c *config.Config) ([]string, error) {
+	all, err := receivers(Options{Config: c, Clock: clock.Real(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = r.Name
+	}
+	return names, nil
+}
+
+// receivers makes everybody who is told of what happens. An error is a config.Problem.
 func receivers(o Options) ([]notify.Receiver, error) {
 	var all []notify.Receiver
 	c := &o.Config.Notify
@@ -31,7 +46,7 @@ func receivers(o Options) ([]notify.Receiver, error) {
 		for i, chat := range c.Telegram.Chats {
 			n, err := telegram.New(telegram.Config{Token: c.Telegram.Token, ChatID: chat, APIURL: c.Telegram.URL})
 			if err != nil {
-				return nil, fmt.Errorf("TELEGRAM_BOT_TOKEN: %w", err)
+				return nil, config.Problem{Name: "TELEGRAM_BOT_TOKEN", Wrong: err.Error()}
 			}
 			all = append(all, notify.Receiver{
 				Name: numbered(notify.Telegram, i), Kind: notify.Telegram, Notifier: n, MaxText: telegramText, Interval: telegramInterval,
@@ -41,14 +56,14 @@ func receivers(o Options) ([]notify.Receiver, error) {
 	if c.Email != nil {
 		n, err := email.New(email.Config{Server: email.Server(c.Email.Server), From: c.Email.From, To: c.Email.To, Now: o.Clock.Now, Log: o.Log})
 		if err != nil {
-			return nil, fmt.Errorf("SMTP_URL: %w", err)
+			return nil, config.Problem{Name: "SMTP_URL", Wrong: err.Error()}
 		}
 		all = append(all, notify.Receiver{Name: string(notify.Email), Kind: notify.Email, Notifier: n, Interval: between})
 	}
 	if c.Webhook != nil {
 		n, err := webhook.New(webhook.Config{URL: c.Webhook.URL, Secret: c.Webhook.Secret, Version: o.Version, Now: time.Now})
 		if err != nil {
-			return nil, fmt.Errorf("KEYWHEEL_WEBHOOK_URL: %w", err)
+			return nil, config.Problem{Name: "KEYWHEEL_WEBHOOK_URL", Wrong: err.Error()}
 		}
 		all = append(all, notify.Receiver{Name: string(notify.Webhook), Kind: notify.Webhook, Notifier: n})
 	}
@@ -59,7 +74,7 @@ func addServices(all []notify.Receiver, configured []config.Service) ([]notify.R
 	for _, s := range configured {
 		n, _, err := services.New(s.URL)
 		if err != nil {
-			return nil, fmt.Errorf("KEYWHEEL_NOTIFY_URLS: %s: %w", s.Name, err)
+			return nil, config.Problem{Name: "KEYWHEEL_NOTIFY_URLS", Wrong: s.Name + ": " + err.Error()}
 		}
 		all = append(all, notify.Receiver{
 			Name: s.Name, Kind: notify.Services, Notifier: n, Interval: between,

@@ -4,21 +4,26 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"keywheel/shared/quota"
+	"keywheel/xds/app"
 	"keywheel/xds/config"
 	"keywheel/xds/probe"
 )
 
 func (p *Program) checkCommand() *cobra.Command {
-	var live bool
+	var live, schema bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say whether the settings are good, and what they are",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schema {
+				return p.printf("%s", config.Schema)
+			}
 			cfg, warnings, err := p.load(false)
 			if err != nil {
 				return err
@@ -30,11 +35,16 @@ func (p *Program) checkCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "ask Groq about each key too; no tokens are spent")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON schema of keywheel.yaml instead, for editors")
 	return cmd
 }
 
 // printSettings says what the settings come to.
 func (p *Program) printSettings(cfg *config.Config, warnings []config.Warning) error {
+	told, err := app.Told(cfg)
+	if err != nil {
+		return err
+	}
 	xds := "a socket beside the store (run), " + cfg.ServeXDSAddr().String() + " (serve)"
 	if !cfg.XDSAddr.IsZero() {
 		xds = cfg.XDSAddr.String()
@@ -51,6 +61,7 @@ func (p *Program) printSettings(cfg *config.Config, warnings []config.Warning) e
 		[]string{"xDS and reports", xds},
 		[]string{"Account", cfg.StorePath},
 		[]string{"Strategy", string(cfg.Strategy)},
+		[]string{"Told", strings.Join(append([]string{"log", "page"}, told...), ", ")},
 	)
 	if err := p.printf("The settings are good. Daily limits are in tokens.\n%s", table(rows)); err != nil {
 		return err

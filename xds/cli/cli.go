@@ -63,7 +63,7 @@ func (p *Program) root() *cobra.Command {
 		Long: `Keywheel puts the right Groq API key on every call that passes your Envoy, keeps the
 account of what each key spent, and goes on to the next key before one runs out.
 
-Keys are read from the environment or from .env: GROQ_API_KEY_1, GROQ_API_KEY_2, …
+Keys are read from the environment, .env or keywheel.yaml: GROQ_API_KEY_1, GROQ_API_KEY_2, …
 Try it without any key: keywheel run --demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
