@@ -82,6 +82,9 @@ type Options struct {
 	// It is shown without a token. Nil: nothing is ever missing.
 	Missing func() []string
 
+	// Metrics answers GET /metrics, without a token. Nil: there are none.
+	Metrics http.Handler
+
 	// SetClock moves the virtual clock. Nil: the clock is real and PUT /api/v1/clock does not exist.
 	SetClock func(ctx context.Context, now time.Time, speed float64) error
 
@@ -92,6 +95,9 @@ type Options struct {
 	Version string           // Keywheel's own, for the API's description
 	Log     *slog.Logger     // nil: nothing is logged
 }
+
+// metricsPath is where Prometheus scrapes.
+const metricsPath = "/metrics"
 
 // maxBody is the most bytes of a request body that are read.
 const maxBody = 64 << 10
@@ -135,6 +141,9 @@ func New(opts Options) http.Handler {
 		a.registerClock()
 	}
 	mountPage(mux, opts.Page)
+	if opts.Metrics != nil {
+		mux.Handle("GET "+metricsPath, opts.Metrics)
+	}
 	mux.HandleFunc("GET "+documentPath, document(a.huma.OpenAPI(), opts.Log))
 
 	a.guard.operation, a.guard.subject = a.operations(mux), a.subject

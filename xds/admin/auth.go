@@ -17,7 +17,7 @@ import (
 )
 
 // public are the only paths that need no token, compared as they stand: any other spelling needs one.
-var public = map[string]bool{"/": true, "/healthz": true, "/readyz": true}
+var public = map[string]bool{"/": true, "/healthz": true, "/readyz": true, metricsPath: true}
 
 // assets is where the page's files are; they need no token either.
 const assets = "/assets/"

@@ -122,6 +122,29 @@ func TestHealth(t *testing.T) {
 	wantJSON(t, f.call(t, "GET", "/healthz", "", "", 200), `{"status": "ok"}`)
 }
 
+// TestMetrics: they need no token, and take nothing but reading.
+func TestMetrics(t *testing.T) {
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("keywheel_up 1")) })
+	f := &fixture{handler: admin.New(admin.Options{Ledger: &account{}, Token: secret.New(adminToken), Metrics: metrics})}
+	if w := f.do("GET", "/metrics", "", ""); w.Code != 200 || w.Body.String() != "keywheel_up 1" {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if w := f.do("HEAD", "/metrics", "", ""); w.Code != 200 {
+		t.Errorf("HEAD: got %d", w.Code)
+	}
+	if w := f.do("POST", "/metrics", adminToken, ""); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST: got %d, Allow %q", w.Code, w.Header().Get("Allow"))
+	}
+	for _, path := range []string{"/metrics/", "//metrics", "/Metrics", "/metrics/x"} {
+		if w := f.do("GET", path, "", ""); w.Code != 401 {
+			t.Errorf("GET %s without a token: got %d, want 401", path, w.Code)
+		}
+	}
+	if w := newFixture(t).do("GET", "/metrics", "", ""); w.Code != 404 {
+		t.Errorf("without metrics: got %d, want 404", w.Code)
+	}
+}
+
 func TestPageLoadsNothing(t *testing.T) {
 	w := newFixture(t).do("GET", "/", "", "")
 	for _, loads := range []string{"<script", "<link", "<img", "src=", "https://", "@import"} {
