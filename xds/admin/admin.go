@@ -85,6 +85,10 @@ type Options struct {
 	// Metrics answers GET /metrics, without a token. Nil: there are none.
 	Metrics http.Handler
 
+	// Wrap stands around what answers those who were let in, and may ask afterwards by which pattern (http.Request.Pattern).
+	// Nil: nothing does.
+	Wrap func(http.Handler) http.Handler
+
 	// SetClock moves the virtual clock. Nil: the clock is real and PUT /api/v1/clock does not exist.
 	SetClock func(ctx context.Context, now time.Time, speed float64) error
 
@@ -118,6 +122,9 @@ func New(opts Options) http.Handler {
 	if opts.Missing == nil {
 		opts.Missing = func() []string { return nil }
 	}
+	if opts.Wrap == nil {
+		opts.Wrap = func(next http.Handler) http.Handler { return next }
+	}
 	if opts.Now == nil {
 		opts.Now = clock.Real().Now
 	}
@@ -147,13 +154,13 @@ func New(opts Options) http.Handler {
 	mux.HandleFunc("GET "+documentPath, document(a.huma.OpenAPI(), opts.Log))
 
 	a.guard.operation, a.guard.subject = a.operations(mux), a.subject
-	return around(mux, a.guard)
+	return around(opts.Wrap(problems(mux)), a.guard)
 }
 
-// around is what every request passes on its way to mux. None of it wraps the ResponseWriter, so an answer that goes on
+// around is what every request passes on its way to next. None of it wraps the ResponseWriter, so an answer that goes on
 // for long can be flushed, and take its time, by http.ResponseController.
-func around(mux *http.ServeMux, g *guard) http.Handler {
-	return headers(http.MaxBytesHandler(g.wrap(problems(mux)), maxBody))
+func around(next http.Handler, g *guard) http.Handler {
+	return headers(http.MaxBytesHandler(g.wrap(next), maxBody))
 }
 
 // maxConns is how many connections the API serves at once. More wait until one ends or is timed out: whoever can open

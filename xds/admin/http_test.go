@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
 )
@@ -142,6 +144,26 @@ func TestMetrics(t *testing.T) {
 	}
 	if w := newFixture(t).do("GET", "/metrics", "", ""); w.Code != 404 {
 		t.Errorf("without metrics: got %d, want 404", w.Code)
+	}
+}
+
+// TestWrap: what stands around the answers hears of those who were let in, and of the pattern that they asked for.
+func TestWrap(t *testing.T) {
+	var patterns []string
+	f := &fixture{handler: admin.New(admin.Options{
+		Ledger: &account{view: fullView()}, Token: secret.New(adminToken),
+		Wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				next.ServeHTTP(w, r)
+				patterns = append(patterns, r.Pattern)
+			})
+		},
+	})}
+	for path, token := range map[string]string{"/api/v1/keys/2": adminToken, "/api/v1/pool": "wrong", "/api/v1/proxies": ""} {
+		f.do("GET", path, token, "")
+	}
+	if diff := cmp.Diff([]string{"GET /api/v1/keys/{id}"}, patterns); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }
 
