@@ -40,6 +40,14 @@ func Told(c *config.Config) ([]string, error) {
 
 // receivers makes everybody who is told of what happens. An error is a config.Problem.
 func receivers(o Options) ([]notify.Receiver, error) {
+	all, err := notifiers(o)
+	for i := range all {
+		all[i].Notifier = o.tracing.Notifier(all[i].Notifier, all[i].Name)
+	}
+	return all, err
+}
+
+func notifiers(o Options) ([]notify.Receiver, error) {
 	var all []notify.Receiver
 	c := &o.Config.Notify
 	if c.Telegram != nil {

@@ -6,6 +6,7 @@ import (
 
 	"keywheel/xds/clock"
 	"keywheel/xds/config"
+	"keywheel/xds/tracing"
 )
 
 // Options is what the program is started with: everything that the command line and the settings say.
@@ -18,6 +19,8 @@ type Options struct {
 	Demo            bool   // serve made-up keys from the simulated Groq, with a store that is gone afterwards
 	EnvoyConfigPath string // Envoy's configuration to use in place of the embedded envoy.yaml; empty: the embedded one
 	Version         string // Keywheel's own
+
+	tracing *tracing.Tracing // nil: nobody asked for traces
 
 	Stdout io.Writer // what the command is asked for
 	Stderr io.Writer // Envoy's own output

@@ -20,11 +20,13 @@ import (
 	"keywheel/xds/dashboard"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
+	"keywheel/xds/metrics"
 	"keywheel/xds/probe"
 	"keywheel/xds/roster"
 	"keywheel/xds/seal"
 	"keywheel/xds/server"
 	"keywheel/xds/snapshot"
+	"keywheel/xds/tracing"
 )
 
 // stopTime is how long what is being answered may take at the end.
@@ -44,6 +46,7 @@ type plane struct {
 	publisher *snapshot.Publisher
 	token     secret.Key
 	failed    chan struct{} // closed when a part ended by itself
+	tracing   *tracing.Tracing
 	closing   chan struct{} // closed when the plane is stopped
 
 	cancel context.CancelFunc // ends the parts that run beside
@@ -61,6 +64,9 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 	for _, w := range o.Warnings {
 		o.Log.Warn(w.String())
 	}
+	if o.tracing, err = tracing.Start(ctx, tracing.Options{Version: o.Version, Log: o.Log}); err != nil {
+		return nil, err
+	}
 	told, err := receivers(o)
 	if err != nil {
 		return nil, err
@@ -69,7 +75,7 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 	if err != nil {
 		return nil, err
 	}
-	p = &plane{failed: make(chan struct{}), closing: make(chan struct{}), people: &people{}}
+	p = &plane{tracing: o.tracing, failed: make(chan struct{}), closing: make(chan struct{}), people: &people{}}
 	p.people.set(o, o.Config, told)
 	l, err := ledger.Open(ctx, ledger.Options{
 		Store: store, Policy: policy(o, o.Config), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
@@ -123,11 +129,18 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 	if _, err := publisher.Refresh(ctx); err != nil {
 		return err
 	}
+	reports := collector.New(p.ledger, peer, o.Log)
 	p.xds = server.New(server.Config{
 		Cache: publisher.Cache(), Redact: publisher.Redact, Observer: p.ledger, Logger: o.Log,
 		Refresh: func(ctx context.Context) error { _, err := publisher.Refresh(ctx); return err },
-		Reports: collector.New(p.ledger, peer, o.Log),
+		Reports: o.tracing.Handler(reports, "usage report"),
 	})
+	shown, err := metrics.New(metrics.Options{
+		Ledger: p.ledger, Reports: reports.Stats, Receivers: p.people.names, Version: o.Version, Log: o.Log,
+	})
+	if err != nil {
+		return err
+	}
 	token, err := adminToken(o.Config)
 	if err != nil {
 		return err
@@ -142,7 +155,7 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 		return errors.Join(err, xdsListener.Close())
 	}
 	adminListener = admin.Bounded(adminListener)
-	p.admin = admin.NewServer(p.api(o), o.Log)
+	p.admin = admin.NewServer(p.api(o, shown), o.Log)
 
 	run, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -181,9 +194,12 @@ func adminToken(c *config.Config) (secret.Key, error) {
 	return admin.LoadOrCreateToken(filepath.Join(c.StoreDir(), admin.TokenFile))
 }
 
-func (p *plane) api(o Options) http.Handler {
+func (p *plane) api(o Options, shown http.Handler) http.Handler {
 	options := admin.Options{
-		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Audit: p.ledger.Audit, Addr: o.Config.AdminAddr.Listen(), Closing: p.closing, Page: dashboard.Handler(), Token: p.token, ReadToken: o.Config.AdminReadToken, Version: o.Version, Log: o.Log,
+		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Audit: p.ledger.Audit, Page: dashboard.Handler(),
+		Addr: o.Config.AdminAddr.Listen(), Token: p.token, ReadToken: o.Config.AdminReadToken,
+		Closing: p.closing, Version: o.Version, Log: o.Log,
+		Metrics: shown, Wrap: func(next http.Handler) http.Handler { return p.tracing.Handler(next, "admin API") },
 		Missing: func() []string {
 			if p.ledger.StoreError() != nil {
 				return []string{"store"}
@@ -258,6 +274,7 @@ func (p *plane) stop() error {
 	p.cancel()
 	p.group.Wait()
 	p.once.Do(func() { close(p.failed) })
+	p.tracing.Stop(context.Background())
 	return errors.Join(err, p.err, p.ledger.Close())
 }
 

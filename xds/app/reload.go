@@ -27,6 +27,19 @@ type people struct {
 // Route is who hears of an event, as the ledger asks.
 func (p *people) Route(e *event.Event) ledger.Route { return (*p.route.Load())(e) }
 
+// names are those of the receivers, as the metrics ask.
+func (p *people) names() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var names []string
+	if p.current != nil {
+		for _, r := range p.current.Receivers {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
 // Try is the notifier's, as the admin API asks.
 func (p *people) Try(ctx context.Context) []notify.Tried {
 	p.mu.Lock()

@@ -17,7 +17,7 @@ func envoyEnviron(environ []string) []string {
 }
 
 // ours are the beginnings of the names of settings, which may be secrets.
-var ours = []string{"GROQ_", "KEYWHEEL_", "TELEGRAM_", "SMTP_", "ALERT_"}
+var ours = []string{"GROQ_", "KEYWHEEL_", "TELEGRAM_", "SMTP_", "ALERT_", "OTEL_"}
 
 // withoutSecrets returns what of environ a helper program such as pip may see: everything but Keywheel's settings. Pip
 // needs proxies and its own configuration.

@@ -33,7 +33,8 @@ import (
 var (
 	ErrNoKey    = errors.New("there is no such key")
 	ErrExists   = errors.New("there is such a key already")
-	ErrNoMaster = errors.New("KEYWHEEL_MASTER_KEY is not set: a secret that comes by the API would be stored for everybody to read; set it, or put the key into the settings")
+	ErrNoMaster = errors.New("KEYWHEEL_MASTER_KEY is not set: a secret that comes by the API would be stored for everybody to read; " +
+		"set it, or put the key into the settings")
 	ErrInvalid  = errors.New("the key cannot be so")
 )
 
@@ -113,7 +114,8 @@ func (r *Roster) openSecrets() (resealed int, err error) {
 		}
 		plain, current, err := r.sealer.Open(purpose(id), e.Box)
 		if err != nil {
-			return 0, fmt.Errorf("KEYWHEEL_MASTER_KEY: the secret of Groq Key %s, sealed in the store, cannot be opened: %w; set the master key that sealed it, behind a new one if need be: new,old", id, err)
+			return 0, fmt.Errorf("KEYWHEEL_MASTER_KEY: the secret of Groq Key %s, sealed in the store, cannot be opened: %w; "+
+				"set the master key that sealed it, behind a new one if need be: new,old", id, err)
 		}
 		e.secret = plain
 		if !current {
