@@ -35,7 +35,7 @@ var (
 	ErrExists   = errors.New("there is such a key already")
 	ErrNoMaster = errors.New("KEYWHEEL_MASTER_KEY is not set: a secret that comes by the API would be stored for everybody to read; " +
 		"set it, or put the key into the settings")
-	ErrInvalid  = errors.New("the key cannot be so")
+	ErrInvalid = errors.New("the key cannot be so")
 )
 
 // Account is where keys are counted and changes are kept: the ledger.
