@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"keywheel/shared/secret"
 	"keywheel/xds/audit"
@@ -44,9 +46,6 @@ func (p *Patch) fields() []string {
 	return names
 }
 
-// maxModels bounds the models of a key.
-const maxModels = 100
-
 // check says what keeps the patch from being made.
 func (p *Patch) check() error {
 	wrong := ""
@@ -71,8 +70,8 @@ func (p *Patch) check() error {
 		wrong = "limit_requests is a number above 0, or null for no limit"
 	case p.Thresholds != nil && !config.ValidThresholds(*p.Thresholds):
 		wrong = "thresholds are different whole percentages from 1 to 100"
-	case p.Models != nil && (len(*p.Models) > maxModels || slices.Contains(*p.Models, "")):
-		wrong = fmt.Sprintf("models are at most %d names", maxModels)
+	case p.Models != nil && config.CheckModels(*p.Models) != "":
+		wrong = "models: " + config.CheckModels(*p.Models)
 	case !p.Secret.IsZero():
 		if why := config.CheckSecret(p.Secret.Reveal()); why != "" {
 			wrong = "secret: " + why
@@ -129,9 +128,12 @@ func (r *Roster) Add(ctx context.Context, id string, p Patch, by audit.Entry) (n
 	if p.Secret.IsZero() {
 		return "", 0, fmt.Errorf("%w: a new key needs its secret", ErrInvalid)
 	}
-	if id == "" {
+	switch {
+	case id == "":
 		id = r.freeID()
-	} else if r.has(id) {
+	case !validID(id):
+		return "", 0, fmt.Errorf("%w: its ID is at most 32 letters, digits, - and _, and no secret", ErrInvalid)
+	case r.has(id):
 		return "", 0, fmt.Errorf("%w: Groq Key %s", ErrExists, id)
 	}
 	by.What, by.Key, by.Fields = "add key", id, p.fields()
@@ -191,7 +193,14 @@ func (r *Roster) has(id string) bool {
 	return slices.ContainsFunc(r.Keys(), func(k Key) bool { return k.ID == id })
 }
 
-// freeID is the lowest number that no key has or had.
+// idForm is what a key's ID may be. It stands in addresses, log lines and headers, so a secret in its place is refused.
+var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+func validID(id string) bool {
+	return idForm.MatchString(id) && !strings.Contains(strings.ToLower(id), "gsk_")
+}
+
+// freeID is the lowest number that no key has, nor one that the settings may bring back.
 func (r *Roster) freeID() string {
 	for n := 1; ; n++ {
 		id := strconv.Itoa(n)

@@ -7,6 +7,7 @@
 //   - A change is in the account, in the store and in the audit in one commit, or nowhere.
 //   - A secret that came by the API is stored sealed only. Without a master key it is refused.
 //   - A key that was removed by the API stays away while the settings have the same secret for it; another brings it back.
+//   - While Keywheel runs, one key at least is left.
 package roster
 
 import (
@@ -16,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 
@@ -63,12 +63,13 @@ type Roster struct {
 	sealer  *seal.Sealer
 	log     *slog.Logger
 
-	changing sync.Mutex // held while a change is made; guards configured and edits
+	changing sync.Mutex // held while a change is made; guards what follows
 	configed []config.Key
 	edits    map[string]edit // by key ID
 
 	mu      sync.RWMutex // guards what follows
 	keys    []Key        // in rank order
+	ids     []string     // of the keys that the account has, or is about to have
 	secrets map[[32]byte]secret.Key
 }
 
@@ -94,12 +95,14 @@ func Open(ctx context.Context, o Options) (*Roster, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.configed = slices.Clone(o.Configured)
+	if _, err = r.apply(ctx, r.edits, nil); err != nil {
+		return nil, err
+	}
 	if resealed > 0 {
 		r.log.Info("Secrets are sealed under the new master key", "secrets", resealed)
 	}
-	r.configed = slices.Clone(o.Configured)
-	_, err = r.apply(ctx, r.edits, nil)
-	return r, err
+	return r, nil
 }
 
 // openSecrets opens every sealed secret, and seals those anew that an older master key sealed. It returns how many
@@ -110,7 +113,8 @@ func (r *Roster) openSecrets() (resealed int, err error) {
 			continue
 		}
 		if r.sealer == nil {
-			return 0, fmt.Errorf("KEYWHEEL_MASTER_KEY: the secret of Groq Key %s is sealed in the store, and no master key is set; set the one that sealed it", id)
+			return 0, fmt.Errorf("KEYWHEEL_MASTER_KEY: the secret of Groq Key %s is sealed in the store, and no master key is set; "+
+				"set the one that sealed it", id)
 		}
 		plain, current, err := r.sealer.Open(purpose(id), e.Box)
 		if err != nil {
@@ -136,6 +140,9 @@ func purpose(keyID string) string { return "groq key " + keyID }
 func (r *Roster) Configure(ctx context.Context, keys []config.Key, by audit.Entry) (generation int64, err error) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
+	if left, err := merge(keys, r.edits); err == nil && len(left) == 0 && len(r.Keys()) > 0 {
+		return 0, fmt.Errorf("%w: no key would be left, as the API removed what these settings have; add another first", ErrInvalid)
+	}
 	old := r.configed
 	r.configed = slices.Clone(keys)
 	generation, err = r.apply(ctx, r.edits, &by)
@@ -155,26 +162,28 @@ func (r *Roster) apply(ctx context.Context, edits map[string]edit, by *audit.Ent
 	if err != nil {
 		return 0, err
 	}
-	// The account may name a new credential before it returns, so its secret is known before.
-	r.mu.Lock()
-	before := r.secrets
-	r.secrets = maps.Clone(before)
-	for _, k := range keys {
-		r.secrets[k.Secret.Hash()] = k.Secret
-	}
-	r.mu.Unlock()
+	// The account may name a new key or credential before it returns, so its secret is known before.
+	old := r.Keys()
+	r.hold(old, slices.Concat(old, keys))
 	generation, err = r.account.Reconfigure(ctx, ledger.Change{Keys: configs(keys), Documents: map[string][]byte{document: kept}, Audit: by})
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if err != nil {
-		r.secrets = before
+		r.hold(old, old)
 		return 0, err
 	}
-	r.edits, r.keys, r.secrets = edits, keys, map[[32]byte]secret.Key{}
-	for _, k := range keys {
-		r.secrets[k.Secret.Hash()] = k.Secret
-	}
+	r.edits = edits
+	r.hold(keys, keys)
 	return generation, nil
+}
+
+// hold takes over the keys in force, and those whose secrets may be asked for.
+func (r *Roster) hold(keys, known []Key) {
+	ids, secrets := make([]string, len(known)), map[[32]byte]secret.Key{}
+	for i, k := range known {
+		ids[i], secrets[k.Secret.Hash()] = k.ID, k.Secret
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys, r.ids, r.secrets = keys, ids, secrets
 }
 
 // merge returns the keys in force, in rank order.
@@ -206,7 +215,7 @@ func merge(configured []config.Key, edits map[string]edit) ([]Key, error) {
 			k.Label, k.LabelByRank = quota.RankLabel(rank), true
 		}
 		if other, twice := seen[k.Secret.Hash()]; twice {
-			return nil, fmt.Errorf("%w: Groq Key %s has the same secret as Groq Key %s", ErrInvalid, k.ID, other)
+			return nil, fmt.Errorf("%w: Groq Key %s has the same secret as Groq Key %s; give one of them another, or leave it out", ErrInvalid, k.ID, other)
 		}
 		seen[k.Secret.Hash()] = k.ID
 	}
@@ -250,16 +259,11 @@ func (r *Roster) Secrets() map[protocol.CredentialID]secret.Key {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	out := map[protocol.CredentialID]secret.Key{}
-	for _, k := range r.keys {
-		r.add(out, k.ID)
+	for _, id := range r.ids {
+		revision, _, hash, ok := r.account.Credential(id) // both at once: a new credential is never given an old secret
+		if s := r.secrets[hash]; ok && !s.IsZero() {
+			out[protocol.Credential(id, revision)] = s
+		}
 	}
 	return out
-}
-
-// add adds the credential that the account has of a key, if its secret is known.
-func (r *Roster) add(out map[protocol.CredentialID]secret.Key, keyID string) {
-	revision, _, hash, ok := r.account.Credential(keyID)
-	if s := r.secrets[hash]; ok && !s.IsZero() {
-		out[protocol.Credential(keyID, revision)] = s
-	}
 }
