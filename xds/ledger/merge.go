@@ -107,8 +107,8 @@ func (t *tx) mergeUsage(in *incoming, w quota.Window, u *protocol.CredentialUsag
 			k.ring.add(now, d.ok, d.failed, d.times)
 		}
 	})
-	if k != nil {
-		t.plot(in, w, k.ID, d.tokens, d.requests)
+	if id, _, _ := protocol.SplitCredential(u.Credential); l.credentials[id] != nil { // also of a key that was removed
+		t.plot(in, w, id, d.tokens, d.requests)
 	}
 	if a != nil {
 		t.log(slog.LevelDebug, addedLine(k, d.tokens, a.tokens.spent, a.tokens.limit),

@@ -68,6 +68,37 @@ func TestUseIsInItsBucket(t *testing.T) {
 	w.check()
 }
 
+// What a key had in flight when it was removed, or got another secret, is told of later and belongs to it all the same; a
+// key that never was has no use.
+func TestUseOfARemovedKeyIsItsOwn(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	e := w.newEnvoy()
+	w.jump(at("08:01"))
+	w.send(e)
+	e.spend(today, "1.1", 100)
+	w.send(e)
+	if err := w.SetKeys(t.Context(), threeKeys()[1:]); err != nil {
+		t.Fatal(err)
+	}
+	e.spend(today, "1.1", 50)
+	e.spend(today, "9.1", 1000)
+	w.send(e)
+	w.wantTaken(today, "1", map[string]int64{"08:00": 150})
+	w.wantTaken(today, "9", map[string]int64{})
+	keys := threeKeys()
+	keys[0].SecretHash[0]++
+	if err := w.SetKeys(t.Context(), keys); err != nil {
+		t.Fatal(err)
+	}
+	e.spend(today, "1.1", 25)
+	w.send(e)
+	w.wantTaken(today, "1", map[string]int64{"08:00": 175})
+	if used := w.key("1").Used; used != 0 {
+		t.Errorf("the new secret has used %d tokens", used)
+	}
+	w.check()
+}
+
 // What was used while no report arrived is spread over that time; what is left over is at its end.
 func TestUseOfAnOutageIsSpread(t *testing.T) {
 	for name, restart := range map[string]bool{"of the reports": false, "of the control plane": true} {
