@@ -104,7 +104,7 @@ type changeKeyInput struct {
 // Changed is the answer to a change.
 type Changed struct {
 	ID         string `json:"id" doc:"The key's ID."`
-	Generation int64  `json:"generation" minimum:"0" doc:"An Envoy that shows this generation or a later one, in /api/v1/proxies, knows of the change."`
+	Generation int64  `json:"generation" minimum:"0" doc:"An Envoy whose generation and config, in /api/v1/proxies, are both this or later goes by the change."`
 }
 
 type changedOutput struct{ Body Changed }

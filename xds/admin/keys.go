@@ -58,7 +58,7 @@ type keyOutput struct{ Body Key }
 
 // Cleared is the answer to a clear.
 type Cleared struct {
-	Generation int64 `json:"generation" minimum:"0" doc:"An Envoy that shows this generation or a later one, in /api/v1/proxies, knows of the change."`
+	Generation int64 `json:"generation" minimum:"0" doc:"An Envoy whose generation and config, in /api/v1/proxies, are both this or later goes by the change."`
 }
 
 type clearedOutput struct{ Body Cleared }

@@ -16,8 +16,8 @@ type Proxy struct {
 	Node        string     `json:"node" doc:"Envoy's node ID; several may share one."`
 	Version     *string    `json:"version" doc:"Envoy's; null if it has not told by xDS."`
 	Connected   bool       `json:"connected"`
-	Generation  int64      `json:"generation" doc:"Of the allowances that it runs; at least this generation's changes are in effect."`
-	Config      int64      `json:"config" doc:"Generation of the assignment that it runs, as it came by xDS."`
+	Generation  int64      `json:"generation" doc:"Of the allowances that it runs, as they came with the answer to a report."`
+	Config      int64      `json:"config" doc:"Generation of the assignment that it runs, as it came by xDS, with keys and secrets."`
 	Rejected    int64      `json:"rejected" doc:"Assignments that it refused."`
 	LastError   *string    `json:"last_error" doc:"Why it refused the newest of those; null if none."`
 	FirstReport *time.Time `json:"first_report"`

@@ -254,7 +254,7 @@ func (p *Program) waitInEffect(ctx context.Context, running *running, generation
 		for _, proxy := range proxies {
 			if proxy.Connected {
 				connected++
-				if proxy.Generation < generation {
+				if min(proxy.Generation, proxy.Config) < generation { // allowances come by one way, keys by another
 					behind++
 				}
 			}
