@@ -34,7 +34,7 @@ export function showEffect(proxies) {
   envoys = proxies;
   if (generation === null || timer) return;
   const connected = proxies.filter((proxy) => proxy.connected);
-  const knowing = connected.filter((proxy) => proxy.generation >= generation).length;
+  const knowing = connected.filter((proxy) => Math.min(proxy.generation, proxy.config) >= generation).length;
   let effect = `In effect on ${knowing} of ${count(connected.length, 'Envoy')}.`;
   if (connected.length === 0) effect = 'It takes effect when an Envoy connects.';
   else if (knowing === connected.length) effect = 'In effect on every Envoy.';
