@@ -10,43 +10,35 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"keywheel/e2e/browser"
 	"keywheel/xds/admin"
 )
-
-// lines returns the names of the tree's nodes with a role.
-func lines(nodes []node, role string) []string {
-	var names []string
-	for _, n := range nodes {
-		if n.Role == role {
-			names = append(names, n.Name)
-		}
-	}
-	return names
-}
 
 func TestTheAfternoonReadsAsInThePicture(t *testing.T) {
 	f := newFake(t, afternoon())
 	tellStory(f)
 	v := signedIn(t, f, adminToken)
-	nodes := v.tree()
+	nodes := v.Tree()
 
-	if titles := lines(nodes, "heading"); titles[0] != "🟢 Groq (3 keys) - Health: 95%" {
+	if titles := browser.Names(nodes, "heading"); titles[0] != "🟢 Groq (3 keys) - Health: 95%" {
 		t.Errorf("the first heading is %q", titles[0])
 	}
-	var meters []node
+	var meters []browser.Node
 	for _, n := range nodes {
 		if n.Role == "meter" {
 			meters = append(meters, n)
 		}
 	}
-	want := []node{
-		{"meter", "Key 1 (Primary): 100% Exhausted", "100"}, {"meter", "Key 2 (Backup): 59% Active", "59"},
-		{"meter", "Key 3 (Emergency): 0% Standby", "0"}, {"meter", "Pool: used of all keys' limits", "53"},
+	want := []browser.Node{
+		{Role: "meter", Name: "Key 1 (Primary): 100% Exhausted", Value: "100"},
+		{Role: "meter", Name: "Key 2 (Backup): 59% Active", Value: "59"},
+		{Role: "meter", Name: "Key 3 (Emergency): 0% Standby", Value: "0"},
+		{Role: "meter", Name: "Pool: used of all keys' limits", Value: "53"},
 	}
 	if diff := cmp.Diff(want, meters); diff != "" {
 		t.Errorf("bars (-want +got)\n%s", diff)
 	}
-	said := lines(nodes, "StaticText")
+	said := browser.Names(nodes, "StaticText")
 	for _, text := range []string{
 		"Resets in: 10h 00m", "Pool: 22,900 / 43,200 tokens (53.0%)",
 		"██████████", "100%", "🔴 Exhausted", "██████░░░░", "59%", "✅ Active", "░░░░░░░░░░", "0%", "⏸ Standby",
@@ -56,12 +48,12 @@ func TestTheAfternoonReadsAsInThePicture(t *testing.T) {
 			t.Errorf("%q is not on the page", text)
 		}
 	}
-	if banners := eval[int](v, `document.querySelectorAll('.banner').length`); banners != 0 {
+	if banners := browser.Eval[int](v, `document.querySelectorAll('.banner').length`); banners != 0 {
 		t.Errorf("%d banners", banners)
 	}
-	v.await(`document.querySelector('#usage-chart canvas') && document.querySelector('#requests-chart canvas') && document.querySelector('#tokens-chart canvas')`)
+	v.Await(`document.querySelector('#usage-chart canvas') && document.querySelector('#requests-chart canvas') && document.querySelector('#tokens-chart canvas')`)
 	for _, landmark := range []string{"banner", "main", "contentinfo"} {
-		if got := lines(v.tree(), landmark); len(got) != 1 {
+		if got := browser.Names(v.Tree(), landmark); len(got) != 1 {
 			t.Errorf("%d landmarks %s", len(got), landmark)
 		}
 	}
@@ -70,64 +62,64 @@ func TestTheAfternoonReadsAsInThePicture(t *testing.T) {
 func TestABannerNamesTheKeyThatIsCritical(t *testing.T) {
 	f := newFake(t, stateAt(at(11, 29), 1, 12_900, 0, 0))
 	v := signedIn(t, f, adminToken)
-	if got := lines(v.tree(), "alert"); !slices.Equal(got, make([]string, len(got))) || eval[int](v, `document.querySelectorAll('.banner').length`) != 0 {
+	if got := browser.Names(v.Tree(), "alert"); !slices.Equal(got, make([]string, len(got))) || browser.Eval[int](v, `document.querySelectorAll('.banner').length`) != 0 {
 		t.Errorf("alerts before 90 %%: %q", got)
 	}
 	f.change(func(s *state) { *s = stateAt(at(11, 30), 1, 12_960, 0, 0) })
-	v.awaitText(".banner", "🚨 Key 1 (Primary) is critical: 90% or more of its daily limit is used. 1,440 tokens remain. Key 2 (Backup) takes over when it is exhausted.")
-	v.await(`document.title === '🚨 Key 1 critical - Keywheel'`)
-	if role := eval[string](v, `document.querySelector('.banner strong').getAttribute('role')`); role != "alert" {
+	v.AwaitText(".banner", "🚨 Key 1 (Primary) is critical: 90% or more of its daily limit is used. 1,440 tokens remain. Key 2 (Backup) takes over when it is exhausted.")
+	v.Await(`document.title === '🚨 Key 1 critical - Keywheel'`)
+	if role := browser.Eval[string](v, `document.querySelector('.banner strong').getAttribute('role')`); role != "alert" {
 		t.Errorf("its role is %q", role)
 	}
-	red := eval[[]int](v, `getComputedStyle(document.querySelector('.banner')).backgroundColor.match(/\d+/g).map(Number)`)
+	red := browser.Eval[[]int](v, `getComputedStyle(document.querySelector('.banner')).backgroundColor.match(/\d+/g).map(Number)`)
 	if red[0] < 150 || red[1] > 80 || red[2] > 80 {
 		t.Errorf("it is not red: %v", red)
 	}
-	v.awaitText("#keys", "🟠 Critical (in use)")
-	v.picture("critical")
+	v.AwaitText("#keys", "🟠 Critical (in use)")
+	v.Picture("critical")
 
 	// More use is shown, and not said again.
-	eval[bool](v, `window.said = 0; new MutationObserver(() => window.said++).observe(document.querySelector('.banner strong'), {childList: true, characterData: true, subtree: true}); true`)
+	browser.Eval[bool](v, `window.said = 0; new MutationObserver(() => window.said++).observe(document.querySelector('.banner strong'), {childList: true, characterData: true, subtree: true}); true`)
 	f.change(func(s *state) { *s = stateAt(at(11, 31), 1, 13_060, 0, 0) })
-	v.awaitText(".banner", "1,340 tokens remain.")
-	if said := eval[int](v, `window.said`); said != 0 {
+	v.AwaitText(".banner", "1,340 tokens remain.")
+	if said := browser.Eval[int](v, `window.said`); said != 0 {
 		t.Errorf("the alert was said %d times again", said)
 	}
 
 	f.change(func(s *state) { *s = stateAt(at(12, 15), 2, limit, 123, 0) })
-	v.await(`document.querySelectorAll('.banner').length === 0`)
+	v.Await(`document.querySelectorAll('.banner').length === 0`)
 }
 
 func TestABannerSaysThatAllAreOut(t *testing.T) {
 	f := newFake(t, stateAt(at(21, 30), 1, limit, limit, limit))
 	v := signedIn(t, f, adminToken)
-	v.awaitText(".banner", "🔴 All keys are out: calls are refused. The first one is back at 2025-11-19 00:00 UTC, in 2h 30m.")
-	v.awaitText("#title", "🔴 Groq (3 keys)")
-	v.await(`document.title === '🔴 All keys out - Keywheel'`)
-	v.picture("all-out")
+	v.AwaitText(".banner", "🔴 All keys are out: calls are refused. The first one is back at 2025-11-19 00:00 UTC, in 2h 30m.")
+	v.AwaitText("#title", "🔴 Groq (3 keys)")
+	v.Await(`document.title === '🔴 All keys out - Keywheel'`)
+	v.Picture("all-out")
 
 	f.change(func(s *state) { s.Keys[1].Status, s.Keys[1].CoolingUntil = "cooling", ref(at(21, 42)) })
-	v.awaitText(".banner", "The first one is back at 21:42 UTC, in 0h 12m.")
-	v.awaitText("#keys", "🧊 Cooling until 21:42 UTC")
+	v.AwaitText(".banner", "The first one is back at 21:42 UTC, in 0h 12m.")
+	v.AwaitText("#keys", "🧊 Cooling until 21:42 UTC")
 	f.change(func(s *state) { *s = stateAt(at(21, 42), 2, limit, 100, limit) })
-	v.await(`!document.querySelector('.banner')`)
+	v.Await(`!document.querySelector('.banner')`)
 }
 
 func TestUpdatesArriveWithoutReload(t *testing.T) {
 	f := newFake(t, stateAt(at(8, 15), 1, 1_234, 0, 0))
 	v := signedIn(t, f, adminToken)
-	v.awaitText("#keys", "1,234 / 14,400")
-	eval[bool](v, `window.first = document.querySelector('.key'); document.querySelector('.more').focus(); true`)
+	v.AwaitText("#keys", "1,234 / 14,400")
+	browser.Eval[bool](v, `window.first = document.querySelector('.key'); document.querySelector('.more').focus(); true`)
 	for _, step := range []struct {
 		minute int
 		used   int64
 		shown  string
 	}{{30, 3_456, "24%"}, {45, 5_678, "39%"}, {60, 7_890, "55%"}} {
 		f.change(func(s *state) { *s = stateAt(at(8, step.minute), 1, step.used, 0, 0) })
-		v.awaitText("#keys", step.shown)
+		v.AwaitText("#keys", step.shown)
 	}
-	v.awaitText("#resets", "Resets in: 15h 00m")
-	if !eval[bool](v, `window.first === document.querySelector('.key') && document.activeElement === document.querySelector('.more')`) {
+	v.AwaitText("#resets", "Resets in: 15h 00m")
+	if !browser.Eval[bool](v, `window.first === document.querySelector('.key') && document.activeElement === document.querySelector('.more')`) {
 		t.Error("the row was made anew, or lost the focus")
 	}
 	f.change(func(s *state) {
@@ -135,9 +127,9 @@ func TestUpdatesArriveWithoutReload(t *testing.T) {
 		s.Keys = s.Keys[:2]
 		s.Keys[0], s.Keys[1] = s.Keys[1], s.Keys[0]
 	})
-	v.awaitText("#title", "2 keys")
-	v.awaitText("#resets", "Resets in: 0h 00m")
-	if got := eval[string](v, `[...document.querySelectorAll('.key-name')].map((n) => n.textContent).join()`); got != "Key 2 (Backup),Key 1 (Primary)" {
+	v.AwaitText("#title", "2 keys")
+	v.AwaitText("#resets", "Resets in: 0h 00m")
+	if got := browser.Eval[string](v, `[...document.querySelectorAll('.key-name')].map((n) => n.textContent).join()`); got != "Key 2 (Backup),Key 1 (Primary)" {
 		t.Errorf("keys: %s", got)
 	}
 }
@@ -150,19 +142,19 @@ func TestKeysWithoutLimitsAndNoKeys(t *testing.T) {
 	s.Pool.Limit, s.Pool.Remaining, s.Pool.Percent = nil, nil, nil
 	f := newFake(t, s)
 	v := signedIn(t, f, adminToken)
-	v.awaitText("#pool", "Pool: 5,300 tokens (no limit)")
-	if !eval[bool](v, `document.querySelector('.key .bar').hidden && document.querySelector('#pool-bar').hidden`) {
+	v.AwaitText("#pool", "Pool: 5,300 tokens (no limit)")
+	if !browser.Eval[bool](v, `document.querySelector('.key .bar').hidden && document.querySelector('#pool-bar').hidden`) {
 		t.Error("a bar without a limit")
 	}
-	v.awaitText(".key .percent", "no limit")
-	if got := lines(v.tree(), "meter"); !slices.Equal(got, []string{"Key 2 (Backup): 99% Standby"}) {
+	v.AwaitText(".key .percent", "no limit")
+	if got := browser.Names(v.Tree(), "meter"); !slices.Equal(got, []string{"Key 2 (Backup): 99% Standby"}) {
 		t.Errorf("bars: %q", got)
 	}
-	v.awaitText(".key:nth-child(2)", "995 / 1,000")
+	v.AwaitText(".key:nth-child(2)", "995 / 1,000")
 
 	f.change(func(s *state) { s.Keys, s.Pool.Health = []admin.Key{}, 100 })
-	v.awaitText("#no-keys", "No key is configured")
-	v.awaitText("#title", "🔴 Groq (0 keys) - Health: 100%")
+	v.AwaitText("#no-keys", "No key is configured")
+	v.AwaitText("#title", "🔴 Groq (0 keys) - Health: 100%")
 }
 
 func TestEnvoysAreShown(t *testing.T) {
@@ -173,12 +165,12 @@ func TestEnvoysAreShown(t *testing.T) {
 	f := newFake(t, s)
 	v := signedIn(t, f, readToken)
 	for _, text := range []string{"envoy-1", "Connected", "1.40.0", "7", "1s ago", "envoy-2", "Gone", "unknown", "40m 00s ago", "2 refused: bad key", "clock -45s off"} {
-		v.awaitText("#envoys", text)
+		v.AwaitText("#envoys", text)
 	}
 	f.change(func(s *state) { s.Proxies = s.Proxies[1:] })
-	v.awaitText(".banner", "No Envoy is connected to this control plane.")
+	v.AwaitText(".banner", "No Envoy is connected to this control plane.")
 	f.change(func(s *state) { s.Proxies = []admin.Proxy{} })
-	v.awaitText("#no-envoys", "No Envoy has reported yet.")
+	v.AwaitText("#no-envoys", "No Envoy has reported yet.")
 }
 
 // TestNamesAreInert: whatever people call a key, a caller or an Envoy, it is text.
@@ -208,12 +200,12 @@ func TestNamesAreInert(t *testing.T) {
 		RotationLog: []admin.Rotation{{At: at(10, 0), From: evil[0], To: evil[1], Reason: evil[3]}}, Text: strings.Join(evil, "\n"),
 	}
 	v := signedIn(t, f, adminToken) // fails if the browser opens a dialog or a script is refused
-	v.await(`document.querySelector('#day-content pre') && document.querySelector('#messages li') && document.querySelector('#usage-chart canvas')`)
-	v.awaitText("#events", evil[0])
-	v.press("Actions for Key 1 (" + evil[0] + ")")
-	v.press("Disable")
-	v.awaitText("dialog", evil[0])
-	if found := eval[string](v, `[...document.querySelectorAll('main img, main svg, main script, main b, [onerror], [onload], [onmouseover], a[href^="javascript"], dialog img')].map((n) => n.outerHTML).join('\n')`); found != "" {
+	v.Await(`document.querySelector('#day-content pre') && document.querySelector('#messages li') && document.querySelector('#usage-chart canvas')`)
+	v.AwaitText("#events", evil[0])
+	v.Press("Actions for Key 1 (" + evil[0] + ")")
+	v.Press("Disable")
+	v.AwaitText("dialog", evil[0])
+	if found := browser.Eval[string](v, `[...document.querySelectorAll('main img, main svg, main script, main b, [onerror], [onload], [onmouseover], a[href^="javascript"], dialog img')].map((n) => n.outerHTML).join('\n')`); found != "" {
 		t.Errorf("became elements:\n%s", found)
 	}
 	for i, name := range evil {
@@ -222,7 +214,7 @@ func TestNamesAreInert(t *testing.T) {
 			id = evil[0]
 		}
 		want := fmt.Sprintf("Key %s (%s)", id, name)
-		if got := eval[string](v, fmt.Sprintf(`document.querySelectorAll('.key-name')[%d].textContent`, i)); got != want {
+		if got := browser.Eval[string](v, fmt.Sprintf(`document.querySelectorAll('.key-name')[%d].textContent`, i)); got != want {
 			t.Errorf("key %d is called %q, want %q", i+1, got, want)
 		}
 	}
@@ -239,15 +231,15 @@ func TestThePolicyHolds(t *testing.T) {
 		{"a request to elsewhere", `fetch('http://keywheel.invalid/').then(() => true, () => true)`},
 		{"a frame", `(() => { const f = document.createElement('iframe'); f.src = '/'; document.body.append(f); return true; })()`},
 	} {
-		eval[bool](v, c.try)
-		got := v.complained()
-		for end := time.Now().Add(patience); len(got) == 0 && time.Now().Before(end); got = v.complained() {
-			v.await(`true`) // the browser's log comes by itself, a little later
+		browser.Eval[bool](v, c.try)
+		got := v.Complained()
+		for end := time.Now().Add(time.Minute); len(got) == 0 && time.Now().Before(end); got = v.Complained() {
+			v.Await(`true`) // the browser's log comes by itself, a little later
 		}
 		if len(got) == 0 || !strings.Contains(got[0], "Content Security Policy") {
 			t.Errorf("%s: the browser says %q", c.what, got)
 		}
-		if eval[bool](v, `Boolean(window.ran)`) {
+		if browser.Eval[bool](v, `Boolean(window.ran)`) {
 			t.Errorf("%s: it ran", c.what)
 		}
 	}

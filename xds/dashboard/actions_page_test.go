@@ -8,15 +8,16 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
+
+	"keywheel/e2e/browser"
 )
 
 // fill writes into a field of the dialog.
-func (v *view) fill(name, text string) {
-	v.t.Helper()
+func fill(v *browser.View, name, text string) {
 	field := `dialog [name="` + name + `"]`
-	eval[bool](v, fmt.Sprintf(`(document.querySelector(%q).value = '') === ''`, field))
+	browser.Eval[bool](v, fmt.Sprintf(`(document.querySelector(%q).value = '') === ''`, field))
 	if text != "" {
-		v.do(chromedp.SendKeys(chromedp.CSS(field), text))
+		v.Do(chromedp.SendKeys(chromedp.CSS(field), text))
 	}
 }
 
@@ -43,26 +44,26 @@ func TestEachActionIsConfirmedAndAsksForTheRightThing(t *testing.T) {
 		t.Run(c.action, func(t *testing.T) {
 			f := newFake(t, afternoon())
 			v := signedIn(t, f, adminToken)
-			v.press("Actions for Key 2 (Backup)")
-			v.press(c.action)
-			v.await(`document.querySelector('dialog').open`)
-			if got := v.text("dialog h2"); got != c.title {
+			v.Press("Actions for Key 2 (Backup)")
+			v.Press(c.action)
+			v.Await(`document.querySelector('dialog').open`)
+			if got := v.Text("dialog h2"); got != c.title {
 				t.Errorf("the dialog asks %q, want %q", got, c.title)
 			}
 			for name, text := range c.fill {
-				v.fill(name, text)
+				fill(v, name, text)
 			}
-			v.picture("dialog-" + c.confirm)
+			v.Picture("dialog-" + c.confirm)
 			if w := f.changes(); len(w) > 0 {
 				t.Fatalf("asked before the yes: %+v", w)
 			}
-			v.press(c.confirm)
-			v.awaitText("#notice", c.notice)
-			v.await(`!document.querySelector('dialog').open`)
+			v.Press(c.confirm)
+			v.AwaitText("#notice", c.notice)
+			v.Await(`!document.querySelector('dialog').open`)
 			if diff := cmp.Diff([]write{c.want}, f.changes()); diff != "" {
 				t.Errorf("asked for (-want +got)\n%s", diff)
 			}
-			if got := eval[string](v, `document.body.textContent + document.body.innerHTML`); c.fill["secret"] != "" && strings.Contains(got, "gsk_new") {
+			if got := browser.Eval[string](v, `document.body.textContent + document.body.innerHTML`); c.fill["secret"] != "" && strings.Contains(got, "gsk_new") {
 				t.Error("the secret is still on the page")
 			}
 		})
@@ -74,12 +75,12 @@ func TestADisabledKeyIsEnabled(t *testing.T) {
 	s.Keys[1].Disabled, s.Keys[1].Status = true, "disabled"
 	f := newFake(t, s)
 	v := signedIn(t, f, adminToken)
-	v.awaitText("#keys", "🚫 Disabled")
-	v.press("Actions for Key 2 (Backup)")
-	v.press("Enable")
-	v.await(`document.querySelector('dialog').open`)
-	v.do(chromedp.Click(chromedp.CSS("dialog .primary")))
-	v.awaitText("#notice", "Key 2 (Backup) is enabled.")
+	v.AwaitText("#keys", "🚫 Disabled")
+	v.Press("Actions for Key 2 (Backup)")
+	v.Press("Enable")
+	v.Await(`document.querySelector('dialog').open`)
+	v.Do(chromedp.Click(chromedp.CSS("dialog .primary")))
+	v.AwaitText("#notice", "Key 2 (Backup) is enabled.")
 	if w := f.changes(); len(w) != 1 || w[0].Body != `{"disabled":false}` {
 		t.Errorf("asked for %+v", w)
 	}
@@ -88,16 +89,16 @@ func TestADisabledKeyIsEnabled(t *testing.T) {
 func TestAKeyIsAdded(t *testing.T) {
 	f := newFake(t, afternoon())
 	v := signedIn(t, f, adminToken)
-	v.press("Add key")
-	v.press("Add") // without a secret: the browser asks for one
-	if w := f.changes(); len(w) > 0 || eval[bool](v, `document.querySelector('dialog form').checkValidity()`) {
+	v.Press("Add key")
+	v.Press("Add") // without a secret: the browser asks for one
+	if w := f.changes(); len(w) > 0 || browser.Eval[bool](v, `document.querySelector('dialog form').checkValidity()`) {
 		t.Errorf("a key without a secret: %+v", w)
 	}
-	v.fill("secret", "gsk_fourth")
-	v.fill("label", "Spare")
-	v.fill("limit_tokens", "5000")
-	v.press("Add")
-	v.awaitText("#notice", "Key 4 is added.")
+	fill(v, "secret", "gsk_fourth")
+	fill(v, "label", "Spare")
+	fill(v, "limit_tokens", "5000")
+	v.Press("Add")
+	v.AwaitText("#notice", "Key 4 is added.")
 	want := write{"POST", "/api/v1/keys", "application/json", `{"secret":"gsk_fourth","label":"Spare","limit_tokens":5000,"tier":"free"}`}
 	if diff := cmp.Diff([]write{want}, f.changes()); diff != "" {
 		t.Errorf("asked for (-want +got)\n%s", diff)
@@ -110,57 +111,57 @@ func TestTheNoticeFollowsTheEnvoys(t *testing.T) {
 	s.Proxies[1].Node = "envoy-2"
 	f := newFake(t, s)
 	v := signedIn(t, f, adminToken)
-	v.press("Actions for Key 2 (Backup)")
-	v.press("Disable")
-	v.await(`document.querySelector('dialog').open`)
-	v.do(chromedp.Click(chromedp.CSS("dialog .danger")))
-	v.awaitText("#notice", "Key 2 (Backup) is disabled.")
+	v.Press("Actions for Key 2 (Backup)")
+	v.Press("Disable")
+	v.Await(`document.querySelector('dialog').open`)
+	v.Do(chromedp.Click(chromedp.CSS("dialog .danger")))
+	v.AwaitText("#notice", "Key 2 (Backup) is disabled.")
 	f.change(func(s *state) { s.Proxies[0].Generation = 12 }) // the change's own
-	v.awaitText("#notice", "Key 2 (Backup) is disabled. In effect on 1 of 2 Envoys.")
+	v.AwaitText("#notice", "Key 2 (Backup) is disabled. In effect on 1 of 2 Envoys.")
 	f.change(func(s *state) { s.Proxies[1].Generation = 13 })
-	v.awaitText("#notice", "Key 2 (Backup) is disabled. In effect on every Envoy.")
-	v.press("Close this message")
-	v.await(`document.querySelector('#notice').hidden`)
+	v.AwaitText("#notice", "Key 2 (Backup) is disabled. In effect on every Envoy.")
+	v.Press("Close this message")
+	v.Await(`document.querySelector('#notice').hidden`)
 }
 
 func TestARefusalIsShownWhereItWasAsked(t *testing.T) {
 	f := newFake(t, afternoon())
 	v := signedIn(t, f, adminToken)
 	f.refuse("The last key that can serve cannot be removed.")
-	v.press("Actions for Key 2 (Backup)")
-	v.press("Remove…")
-	v.await(`document.querySelector('dialog').open`)
-	v.do(chromedp.Click(chromedp.CSS("dialog .danger")))
-	v.awaitText("dialog .error", "The last key that can serve cannot be removed.")
-	if !eval[bool](v, `document.querySelector('dialog').open && !document.querySelector('dialog .danger').disabled`) {
+	v.Press("Actions for Key 2 (Backup)")
+	v.Press("Remove…")
+	v.Await(`document.querySelector('dialog').open`)
+	v.Do(chromedp.Click(chromedp.CSS("dialog .danger")))
+	v.AwaitText("dialog .error", "The last key that can serve cannot be removed.")
+	if !browser.Eval[bool](v, `document.querySelector('dialog').open && !document.querySelector('dialog .danger').disabled`) {
 		t.Error("it cannot be tried again")
 	}
-	v.press("Cancel")
-	v.await(`!document.querySelector('dialog').open && document.querySelector('#notice').hidden`)
+	v.Press("Cancel")
+	v.Await(`!document.querySelector('dialog').open && document.querySelector('#notice').hidden`)
 }
 
 // TestByKeyboard: the skip link, a key's menu, its dialog and the way back, without a mouse.
 func TestByKeyboard(t *testing.T) {
 	f := newFake(t, afternoon())
 	v := signedIn(t, f, adminToken)
-	v.do(chromedp.KeyEvent(kb.Tab))
-	v.await(`document.activeElement.textContent === 'Skip to the keys' && document.activeElement.getBoundingClientRect().top >= 0`)
-	v.do(chromedp.KeyEvent(kb.Enter))
-	v.await(`document.activeElement.id === 'main'`)
-	v.do(chromedp.KeyEvent(kb.Tab))
-	v.await(`document.activeElement.id === 'add-key'`)
-	v.do(chromedp.KeyEvent(kb.Tab))
-	v.await(`document.activeElement.getAttribute('aria-label') === 'Actions for Key 1 (Primary)' && document.activeElement.matches(':focus-visible')`)
-	v.do(chromedp.KeyEvent(kb.Enter))
-	v.await(`document.activeElement.textContent === 'Disable'`)
-	v.do(chromedp.KeyEvent(kb.Escape))
-	v.await(`document.activeElement.getAttribute('aria-label') === 'Actions for Key 1 (Primary)' && !document.querySelector('.menu:popover-open')`)
-	v.do(chromedp.KeyEvent(kb.Enter))
-	v.await(`document.activeElement.textContent === 'Disable'`)
-	v.do(chromedp.KeyEvent(kb.Enter))
-	v.await(`document.querySelector('dialog').open && document.activeElement.textContent === 'Cancel'`) // what is dangerous is not at hand
-	v.do(chromedp.KeyEvent(kb.Escape))
-	v.await(`!document.querySelector('dialog').open && document.activeElement.getAttribute('aria-label') === 'Actions for Key 1 (Primary)'`)
+	v.Do(chromedp.KeyEvent(kb.Tab))
+	v.Await(`document.activeElement.textContent === 'Skip to the keys' && document.activeElement.getBoundingClientRect().top >= 0`)
+	v.Do(chromedp.KeyEvent(kb.Enter))
+	v.Await(`document.activeElement.id === 'main'`)
+	v.Do(chromedp.KeyEvent(kb.Tab))
+	v.Await(`document.activeElement.id === 'add-key'`)
+	v.Do(chromedp.KeyEvent(kb.Tab))
+	v.Await(`document.activeElement.getAttribute('aria-label') === 'Actions for Key 1 (Primary)' && document.activeElement.matches(':focus-visible')`)
+	v.Do(chromedp.KeyEvent(kb.Enter))
+	v.Await(`document.activeElement.textContent === 'Disable'`)
+	v.Do(chromedp.KeyEvent(kb.Escape))
+	v.Await(`document.activeElement.getAttribute('aria-label') === 'Actions for Key 1 (Primary)' && !document.querySelector('.menu:popover-open')`)
+	v.Do(chromedp.KeyEvent(kb.Enter))
+	v.Await(`document.activeElement.textContent === 'Disable'`)
+	v.Do(chromedp.KeyEvent(kb.Enter))
+	v.Await(`document.querySelector('dialog').open && document.activeElement.textContent === 'Cancel'`) // what is dangerous is not at hand
+	v.Do(chromedp.KeyEvent(kb.Escape))
+	v.Await(`!document.querySelector('dialog').open && document.activeElement.getAttribute('aria-label') === 'Actions for Key 1 (Primary)'`)
 	if w := f.changes(); len(w) > 0 {
 		t.Errorf("asked for %+v", w)
 	}

@@ -2,7 +2,6 @@ package dashboard_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"image"
 	_ "image/png"
@@ -10,10 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"keywheel/e2e/browser"
 	"keywheel/shared/quota"
 	"keywheel/xds/admin"
 )
@@ -45,24 +43,24 @@ func TestNothingIsWiderThanTheWindow(t *testing.T) {
 			tellStory(f)
 			f.events = append(f.events, event(6, at(13, 0), "rejected", "warning", strings.Repeat("long", 60)))
 			v := signedIn(t, f, adminToken)
-			v.await(`document.querySelector('#day-content pre') && document.querySelector('#usage-chart canvas') && document.querySelector('#messages li')`)
+			v.Await(`document.querySelector('#day-content pre') && document.querySelector('#usage-chart canvas') && document.querySelector('#messages li')`)
 			for _, width := range []int64{320, 375, 560, 561, 768, 1024, 1100, 1280, 1920} {
-				v.do(chromedp.EmulateViewport(width, 2400))
-				v.await(fmt.Sprintf(`innerWidth === %d && Math.abs(document.querySelector('#usage-chart canvas').clientWidth - document.querySelector('#usage-chart').clientWidth) < 2`, width))
-				if over := eval[int](v, wide); over > 0 {
-					t.Errorf("at %d px it scrolls by %d px: %s", width, over, eval[string](v, `[...document.querySelectorAll('main *')].filter((n) => n.getBoundingClientRect().right > innerWidth + 1).slice(0, 5).map((n) => n.className + ' ' + n.textContent.slice(0, 40)).join('; ')`))
+				v.Resize(width, 2400)
+				v.Await(`Math.abs(document.querySelector('#usage-chart canvas').clientWidth - document.querySelector('#usage-chart').clientWidth) < 2`)
+				if over := browser.Eval[int](v, wide); over > 0 {
+					t.Errorf("at %d px it scrolls by %d px: %s", width, over, browser.Eval[string](v, `[...document.querySelectorAll('main *')].filter((n) => n.getBoundingClientRect().right > innerWidth + 1).slice(0, 5).map((n) => n.className + ' ' + n.textContent.slice(0, 40)).join('; ')`))
 				}
-				v.picture(fmt.Sprintf("%s-%d", name, width))
+				v.Picture(fmt.Sprintf("%s-%d", name, width))
 			}
-			v.do(chromedp.EmulateViewport(320, 640))
-			v.press("Actions for Key 2 (" + s.Keys[1].Label + ")")
-			if !eval[bool](v, `(() => { const at = document.querySelector('.menu:popover-open').getBoundingClientRect(); return at.left >= 0 && at.right <= 320 && at.top >= 0 && at.bottom <= 640; })()`) {
+			v.Resize(320, 640)
+			v.Press("Actions for Key 2 (" + s.Keys[1].Label + ")")
+			if !browser.Eval[bool](v, `(() => { const at = document.querySelector('.menu:popover-open').getBoundingClientRect(); return at.left >= 0 && at.right <= 320 && at.top >= 0 && at.bottom <= 640; })()`) {
 				t.Error("the menu does not fit")
 			}
-			v.press("Change…")
-			v.await(`document.querySelector('dialog').open`)
-			v.picture(name + "-dialog-320")
-			if over := eval[int](v, wide); over > 0 {
+			v.Press("Change…")
+			v.Await(`document.querySelector('dialog').open`)
+			v.Picture(name + "-dialog-320")
+			if over := browser.Eval[int](v, wide); over > 0 {
 				t.Errorf("with a dialog at 320 px it scrolls by %d px", over)
 			}
 		})
@@ -87,33 +85,24 @@ func brightness(t *testing.T, shot []byte) float64 {
 	return sum / float64(n)
 }
 
-func prefer(name, value string) chromedp.Action[chromedp.Void] {
-	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
-		return err
-	})
-}
-
 func TestLightAndDark(t *testing.T) {
 	f := newFake(t, afternoon())
 	tellStory(f)
 	v := signedIn(t, f, adminToken)
 	ready := `document.querySelector('#day-content pre') && document.querySelector('#usage-chart canvas') && document.querySelector('#messages li')`
-	v.do(prefer("prefers-color-scheme", "light"))
-	v.await(ready)
-	if b := brightness(t, v.picture("desktop")); b < 0.8 {
+	v.Prefer("prefers-color-scheme", "light")
+	v.Await(ready)
+	if b := brightness(t, v.Picture("desktop")); b < 0.8 {
 		t.Errorf("light has a brightness of %.2f", b)
 	}
-	v.do(chromedp.EmulateViewport(390, 844))
-	v.await(`innerWidth === 390`)
-	v.picture("phone")
-	v.do(chromedp.EmulateViewport(1280, 900))
-	axis := `(() => { const c = document.querySelector('#usage-chart canvas'); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].reduce((sum, byte, i) => (i %% 4 === 3 ? sum : sum + byte), 0); })()`
-	axis = strings.ReplaceAll(axis, "%%", "%")
-	before := eval[int](v, axis)
-	v.do(prefer("prefers-color-scheme", "dark"))
-	v.await(fmt.Sprintf(`matchMedia('(prefers-color-scheme: dark)').matches && %s !== %d`, axis, before)) // the charts follow
-	if b := brightness(t, v.picture("dark")); b > 0.25 {
+	v.Resize(390, 844)
+	v.Picture("phone")
+	v.Resize(1280, 900)
+	axis := `(() => { const c = document.querySelector('#usage-chart canvas'); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].reduce((sum, byte, i) => (i % 4 === 3 ? sum : sum + byte), 0); })()`
+	before := browser.Eval[int](v, axis)
+	v.Prefer("prefers-color-scheme", "dark")
+	v.Await(fmt.Sprintf(`%s !== %d`, axis, before)) // the charts follow
+	if b := brightness(t, v.Picture("dark")); b > 0.25 {
 		t.Errorf("dark has a brightness of %.2f", b)
 	}
 }
@@ -121,13 +110,13 @@ func TestLightAndDark(t *testing.T) {
 func TestMotionIsReducedForThoseWhoAsk(t *testing.T) {
 	f := newFake(t, afternoon())
 	v := signedIn(t, f, adminToken)
-	v.do(prefer("prefers-reduced-motion", "no-preference"))
+	v.Prefer("prefers-reduced-motion", "no-preference")
 	duration := `getComputedStyle(document.querySelector('.bar')).transitionDuration`
-	if got := eval[string](v, duration); got == "0s" {
+	if got := browser.Eval[string](v, duration); got == "0s" {
 		t.Errorf("bars move in %s", got)
 	}
-	v.do(prefer("prefers-reduced-motion", "reduce"))
-	if got := eval[string](v, duration); got != "0s" {
+	v.Prefer("prefers-reduced-motion", "reduce")
+	if got := browser.Eval[string](v, duration); got != "0s" {
 		t.Errorf("bars move in %s all the same", got)
 	}
 }
@@ -148,7 +137,7 @@ func TestFiguresAreWrittenAsElsewhere(t *testing.T) {
 		percents = append(percents, quota.FormatPercent(used, of))
 	}
 	list := "[" + strings.Join(numbers, ",") + "]"
-	got := eval[[]string](v, fmt.Sprintf(`import(%q).then((f) => %s.map(([n, used, of]) => f.group(n) + ' ' + f.percentOf(used, of).toFixed(1) + '%%'))`, format, list))
+	got := browser.Eval[[]string](v, fmt.Sprintf(`import(%q).then((f) => %s.map(([n, used, of]) => f.group(n) + ' ' + f.percentOf(used, of).toFixed(1) + '%%'))`, format, list))
 	for i := range got {
 		if want := grouped[i] + " " + percents[i]; got[i] != want {
 			t.Errorf("%s is written %q, want %q", numbers[i], got[i], want)
@@ -162,7 +151,7 @@ func TestFiguresAreWrittenAsElsewhere(t *testing.T) {
 		"clock('2025-11-18T13:00:00Z', '2025-11-18')": "13:00", "clock('2025-11-19T00:00:00Z', '2025-11-18')": "2025-11-19 00:00",
 		"light({health: 79.9}, [{status: 'active'}])": "🟡", "light({health: 49}, [{status: 'active'}])": "🔴", "light({health: 100}, [{status: 'cooling'}])": "🔴",
 	} {
-		if got := eval[string](v, fmt.Sprintf(`import(%q).then((f) => String(f.%s))`, format, call)); got != want {
+		if got := browser.Eval[string](v, fmt.Sprintf(`import(%q).then((f) => String(f.%s))`, format, call)); got != want {
 			t.Errorf("%s is %q, want %q", call, got, want)
 		}
 	}
@@ -172,36 +161,36 @@ func TestTheChartHasTheDay(t *testing.T) {
 	f := newFake(t, afternoon())
 	tellStory(f)
 	v := signedIn(t, f, readToken)
-	v.await(`document.querySelector('#usage-chart canvas')`)
+	v.Await(`document.querySelector('#usage-chart canvas')`)
 	want := "Tokens used today by each key: Key 1 (Primary) 14,400 of 14,400, Key 2 (Backup) 8,500 of 14,400, Key 3 (Emergency) 0 of 14,400"
-	if got := eval[string](v, `document.querySelector('#usage-chart').getAttribute('aria-label')`); got != want {
+	if got := browser.Eval[string](v, `document.querySelector('#usage-chart').getAttribute('aria-label')`); got != want {
 		t.Errorf("it says %q", got)
 	}
-	v.do(chromedp.Click(chromedp.CSS("#usage-figures summary")))
-	rows := eval[[]string](v, `[...document.querySelectorAll('#usage-table tbody tr')].map((tr) => [...tr.cells].map((td) => td.textContent).join(' '))`)
+	v.Do(chromedp.Click(chromedp.CSS("#usage-figures summary")))
+	rows := browser.Eval[[]string](v, `[...document.querySelectorAll('#usage-table tbody tr')].map((tr) => [...tr.cells].map((td) => td.textContent).join(' '))`)
 	if len(rows) != 15 || rows[7] != "08:00 0 0" || rows[14] != "15:00 14,400 8,500" {
 		t.Errorf("rows: %q", rows)
 	}
 	f.change(func(s *state) {
 		*s = stateAt(at(14, 2), 2, limit, 9_000, 700)
 	})
-	v.awaitText("#usage-legend", "Key 2 (Backup) 9,000")
+	v.AwaitText("#usage-legend", "Key 2 (Backup) 9,000")
 
 	// Somebody points at noon.
-	box := eval[[]float64](v, `(() => { const r = document.querySelector('#usage-chart .u-over').getBoundingClientRect(); document.querySelector('#usage-chart').scrollIntoView({block: 'center'}); const q = document.querySelector('#usage-chart .u-over').getBoundingClientRect(); return [q.left, q.top, q.width, q.height]; })()`)
-	v.do(chromedp.MouseEvent(chromedp.MouseMoved, box[0]+box[2]/2, box[1]+box[3]/2))
-	v.awaitText("#usage-at", "at 12:00 UTC")
-	v.awaitText("#usage-legend", "Key 2 (Backup) 0")
-	v.awaitText("#usage-legend", "Key 3 (Emergency) 0") // all of its use is of the last five minutes
-	v.do(chromedp.MouseEvent(chromedp.MouseMoved, 5, 5))
-	v.awaitText("#usage-legend", "Key 2 (Backup) 9,000")
+	box := browser.Eval[[]float64](v, `(() => { const r = document.querySelector('#usage-chart .u-over').getBoundingClientRect(); document.querySelector('#usage-chart').scrollIntoView({block: 'center'}); const q = document.querySelector('#usage-chart .u-over').getBoundingClientRect(); return [q.left, q.top, q.width, q.height]; })()`)
+	v.Do(chromedp.MouseEvent(chromedp.MouseMoved, box[0]+box[2]/2, box[1]+box[3]/2))
+	v.AwaitText("#usage-at", "at 12:00 UTC")
+	v.AwaitText("#usage-legend", "Key 2 (Backup) 0")
+	v.AwaitText("#usage-legend", "Key 3 (Emergency) 0") // all of its use is of the last five minutes
+	v.Do(chromedp.MouseEvent(chromedp.MouseMoved, 5, 5))
+	v.AwaitText("#usage-legend", "Key 2 (Backup) 9,000")
 }
 
 func TestADayEnds(t *testing.T) {
 	f := newFake(t, stateAt(at(23, 59), 1, 12_000, 0, 0))
 	tellStory(f)
 	v := signedIn(t, f, readToken)
-	v.awaitText("#day-content pre", day)
+	v.AwaitText("#day-content pre", day)
 	f.mu.Lock()
 	f.summaries["2025-11-19"] = admin.Summary{Date: "2025-11-19", Text: "a new day"}
 	f.usage = map[string]admin.Usage{}
@@ -210,7 +199,7 @@ func TestADayEnds(t *testing.T) {
 		*s = stateAt(at(24, 1), 1, 0, 0, 0)
 		s.Pool.Window, s.Pool.ResetsAt = "2025-11-19", at(48, 0)
 	})
-	v.awaitText("#resets", "Resets in: 23h 59m")
-	v.awaitText("#usage-legend", "Key 1 (Primary) 0")
-	v.awaitText("#keys", "✅ Active")
+	v.AwaitText("#resets", "Resets in: 23h 59m")
+	v.AwaitText("#usage-legend", "Key 1 (Primary) 0")
+	v.AwaitText("#keys", "✅ Active")
 }
