@@ -94,6 +94,12 @@ type NewKey struct {
 	KeyFields
 }
 
+// TransformSchema implements huma.SchemaTransformer: a new key needs its secret.
+func (NewKey) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Required = append(s.Required, "secret")
+	return s
+}
+
 type addKeyInput struct{ Body NewKey }
 
 type changeKeyInput struct {

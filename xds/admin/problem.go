@@ -66,6 +66,9 @@ func forgetValues(_ huma.Context, _ string, body any) (any, error) {
 			if e.Status == http.StatusUnsupportedMediaType {
 				detail.Message = "The body must be JSON: Content-Type: application/json." // the library's names the other type
 			}
+			if strings.HasPrefix(detail.Message, "json: ") {
+				detail.Message = "A number here is written without a decimal point or an exponent, and has at most 18 digits." // the library's words have the number
+			}
 			if detail.Message == validation.MsgUnexpectedProperty && !plain(detail.Location) {
 				detail.Location = "body"
 			}
