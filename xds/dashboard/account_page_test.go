@@ -23,19 +23,15 @@ func TestTheAfternoonReadsAsInThePicture(t *testing.T) {
 	if titles := browser.Names(nodes, "heading"); titles[0] != "🟢 Groq (3 keys) - Health: 95%" {
 		t.Errorf("the first heading is %q", titles[0])
 	}
-	var meters []browser.Node
-	for _, n := range nodes {
-		if n.Role == "meter" {
-			meters = append(meters, n)
-		}
+	var bars []string
+	for _, n := range browser.Select(nodes, "meter") {
+		bars = append(bars, n.Name+" = "+n.Value)
 	}
-	want := []browser.Node{
-		{Role: "meter", Name: "Key 1 (Primary): 100% Exhausted", Value: "100"},
-		{Role: "meter", Name: "Key 2 (Backup): 59% Active", Value: "59"},
-		{Role: "meter", Name: "Key 3 (Emergency): 0% Standby", Value: "0"},
-		{Role: "meter", Name: "Pool: used of all keys' limits", Value: "53"},
+	want := []string{
+		"Key 1 (Primary): 100% Exhausted = 100", "Key 2 (Backup): 59% Active = 59", "Key 3 (Emergency): 0% Standby = 0",
+		"Pool: used of all keys' limits = 53",
 	}
-	if diff := cmp.Diff(want, meters); diff != "" {
+	if diff := cmp.Diff(want, bars); diff != "" {
 		t.Errorf("bars (-want +got)\n%s", diff)
 	}
 	said := browser.Names(nodes, "StaticText")
