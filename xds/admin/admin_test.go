@@ -37,6 +37,7 @@ type account struct {
 	events        []event.Event        // oldest first
 	notifications []event.Notification // newest first
 	summaries     map[string]summary.Summary
+	audits        []audit.Entry // newest first
 	cleared       []string
 	err           error
 }
@@ -73,6 +74,8 @@ func (a *account) Notifications(limit int, states ...event.State) []event.Notifi
 	return out
 }
 
+func (a *account) Audits(limit int) []audit.Entry { return a.audits[:min(limit, len(a.audits))] }
+
 func (a *account) Summary(w quota.Window) (summary.Summary, bool) {
 	s, ok := a.summaries[w.String()]
 	return s, ok
@@ -107,12 +110,13 @@ func fullView() ledger.View {
 				CoolingUntil: afternoon.Add(time.Minute),
 			},
 			{
-				KeyConfig: ledger.KeyConfig{ID: "2", Label: "<Backup>", Priority: 2, Rank: 1, Org: "org-2", Tier: "paid", LimitTokens: 14400},
-				Status:    quota.Active, InUse: true, Used: 8500, Remaining: 5900, Percent: 59.03, Requests: 256, Health: 99.949, Score: 61.2,
+				KeyConfig: ledger.KeyConfig{ID: "2", Label: "<Backup>", Priority: 2, Rank: 1, Org: "org-2", Tier: "paid", LimitTokens: 14400,
+					Models: []string{"openai/gpt-oss-120b"}, Thresholds: []int{50, 90}},
+				Status: quota.Active, InUse: true, Used: 8500, Remaining: 5900, Percent: 59.03, Requests: 256, Health: 99.949, Score: 61.2,
 				ExhaustedAt: afternoon.Add(time.Hour),
 			},
 			{
-				KeyConfig: ledger.KeyConfig{ID: "3", Label: "Emergency", Priority: 3, Rank: 2, Org: "org-3", Tier: "free"},
+				KeyConfig: ledger.KeyConfig{ID: "3", Label: "Emergency", Priority: 3, Rank: 2, Org: "org-3", Tier: "free", Disabled: true},
 				Status:    quota.Standby, Used: 5, Remaining: -1, Requests: 1, Health: 100, Score: 70,
 			},
 		},
@@ -126,7 +130,9 @@ func fullView() ledger.View {
 // fixture is an API over an account, with tokens, and the document that it serves.
 type fixture struct {
 	account  *account
+	keys     *keyring
 	notifier *notifier
+	options  admin.Options
 	handler  http.Handler
 	doc      openAPI
 	now      time.Time // as the clock was last set
@@ -140,8 +146,9 @@ func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
 		account:  &account{view: fullView(), summaries: map[string]summary.Summary{"2025-11-18": {Window: "2025-11-18"}}},
 		notifier: &notifier{}, speed: -1,
 	}
-	options := admin.Options{
-		Ledger: f.account, Notifier: f.notifier, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
+	f.keys = newKeyring(t, true, func() error { return f.account.err })
+	f.options = admin.Options{
+		Ledger: f.account, Roster: f.keys, Notifier: f.notifier, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
 		Missing: func() []string { return f.missing },
 		SetClock: func(_ context.Context, now time.Time, speed float64) error {
 			f.now, f.speed = now, speed
@@ -149,9 +156,9 @@ func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
 		},
 	}
 	for _, change := range changes {
-		change(&options)
+		change(&f.options)
 	}
-	f.handler = admin.New(options)
+	f.handler = admin.New(f.options)
 	answer := f.do("GET", "/api/openapi.json", adminToken, "")
 	if err := json.Unmarshal(answer.Body.Bytes(), &f.doc); err != nil {
 		t.Fatalf("the document: %v", err)
@@ -218,17 +225,20 @@ func TestPool(t *testing.T) {
 const wantKey1 = `{"id": "1", "label": "Primary", "provider": "groq", "priority": 1, "rank": 1, "tier": "free", "org": "org-1",
 	"status": "exhausted", "active": false, "used_tokens": 14500, "estimated_tokens": 0, "limit_tokens": 14400, "remaining_tokens": 0, "percent": 100,
 	"limit_requests": 1000, "requests": 144, "health": 100, "score": 60, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
-	"forecast_exhausted_at": null, "cooling_until": "2025-11-18T13:01:00.123Z"}`
+	"forecast_exhausted_at": null, "cooling_until": "2025-11-18T13:01:00.123Z",
+	"disabled": false, "models": [], "thresholds": [], "source": "environment", "changed": []}`
 
 const wantKey2 = `{"id": "2", "label": "<Backup>", "provider": "groq", "priority": 2, "rank": 2, "tier": "paid", "org": "org-2",
 	"status": "active", "active": true, "used_tokens": 8500, "estimated_tokens": 0, "limit_tokens": 14400, "remaining_tokens": 5900, "percent": 59,
 	"limit_requests": null, "requests": 256, "health": 99.9, "score": 61.2, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
-	"forecast_exhausted_at": "2025-11-18T14:00:00.123Z", "cooling_until": null}`
+	"forecast_exhausted_at": "2025-11-18T14:00:00.123Z", "cooling_until": null,
+	"disabled": false, "models": ["openai/gpt-oss-120b"], "thresholds": [50, 90], "source": "file", "changed": []}`
 
 const wantKey3 = `{"id": "3", "label": "Emergency", "provider": "groq", "priority": 3, "rank": 3, "tier": "free", "org": "org-3",
 	"status": "standby", "active": false, "used_tokens": 5, "estimated_tokens": 0, "limit_tokens": null, "remaining_tokens": null, "percent": null,
 	"limit_requests": null, "requests": 1, "health": 100, "score": 70, "cost_usd": null, "resets_at": "2025-11-19T00:00:00Z",
-	"forecast_exhausted_at": null, "cooling_until": null}`
+	"forecast_exhausted_at": null, "cooling_until": null,
+	"disabled": true, "models": [], "thresholds": [], "source": "environment", "changed": []}`
 
 func TestKeys(t *testing.T) {
 	f := newFixture(t)

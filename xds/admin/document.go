@@ -47,6 +47,7 @@ func describe(version string) huma.Config {
 		{Name: tagSession, Description: "For the page, which shows its token once and then has a cookie."},
 		{Name: tagHealth, Description: "For probes; no token needed."},
 	}
+	config.Formats = formats(config.Formats)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema members in answers
 	config.Transformers = []huma.Transformer{forgetValues}

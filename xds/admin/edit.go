@@ -142,29 +142,40 @@ func (a *api) registerEdits() {
 	}
 }
 
-// patch is what the fields set.
-func (f *KeyFields) patch() roster.Patch {
+// patch is what the fields set. The error says that they cannot be so.
+func (f *KeyFields) patch() (roster.Patch, error) {
 	p := roster.Patch{
 		Label: f.Label, Priority: f.Priority, Tier: f.Tier, Org: f.Org, LimitTokens: f.LimitTokens.value(), LimitRequests: f.LimitRequests.value(),
 		Disabled: f.Disabled, Models: f.Models, Thresholds: f.Thresholds,
 	}
 	if f.Secret != nil {
 		p.Secret = secret.New(strings.TrimSpace(*f.Secret))
+		if p.Secret.IsZero() {
+			return p, huma.Error422UnprocessableEntity("The secret is empty.")
+		}
 	}
-	return p
+	return p, nil
 }
 
 func (a *api) addKey(ctx context.Context, in *addKeyInput) (*changedOutput, error) {
+	p, err := in.Body.patch()
+	if err != nil {
+		return nil, err
+	}
 	id := ""
 	if in.Body.ID != nil {
 		id = *in.Body.ID
 	}
-	id, generation, err := a.Roster.Add(ctx, id, in.Body.patch(), byCaller(ctx))
+	id, generation, err := a.Roster.Add(ctx, id, p, byCaller(ctx))
 	return a.changed(id, generation, err)
 }
 
 func (a *api) changeKey(ctx context.Context, in *changeKeyInput) (*changedOutput, error) {
-	generation, err := a.Roster.Change(ctx, in.ID, in.Body.patch(), byCaller(ctx))
+	p, err := in.Body.patch()
+	if err != nil {
+		return nil, err
+	}
+	generation, err := a.Roster.Change(ctx, in.ID, p, byCaller(ctx))
 	return a.changed(in.ID, generation, err)
 }
 

@@ -22,11 +22,12 @@ func TestAccess(t *testing.T) {
 	reads := []call{
 		{"GET", "/api/v1/pool"}, {"HEAD", "/api/v1/pool"}, {"GET", "/api/v1/keys"}, {"GET", "/api/v1/keys/1"},
 		{"GET", "/api/v1/proxies"}, {"GET", "/api/openapi.json"}, {"GET", "/api/v1/events"}, {"GET", "/api/v1/notifications"},
-		{"GET", "/api/v1/summaries/2025-11-18"},
+		{"GET", "/api/v1/summaries/2025-11-18"}, {"GET", "/api/v1/usage"}, {"GET", "/api/v1/usage.csv"}, {"GET", "/api/v1/audit"},
+		{"HEAD", "/api/v1/stream"},
 	}
 	writes := []call{
 		{"POST", "/api/v1/keys/1/clear"}, {"POST", "/api/v1/notifications/test"}, {"PUT", "/api/v1/clock"}, {"DELETE", "/api/v1/keys/1"},
-		{"PATCH", "/nowhere"},
+		{"POST", "/api/v1/keys"}, {"PATCH", "/api/v1/keys/1"}, {"PATCH", "/nowhere"},
 	}
 	public := []call{{"GET", "/"}, {"GET", "/healthz"}, {"GET", "/readyz"}}
 	refused := map[string]string{
@@ -192,7 +193,8 @@ func TestDocument(t *testing.T) {
 		t.Errorf("openapi: %v", f.doc["openapi"])
 	}
 	want := map[string][]string{
-		"/api/v1/pool": {"get"}, "/api/v1/keys": {"get"}, "/api/v1/keys/{id}": {"get"}, "/api/v1/keys/{id}/clear": {"post"},
+		"/api/v1/pool": {"get"}, "/api/v1/keys": {"get", "post"}, "/api/v1/keys/{id}": {"get", "patch", "delete"}, "/api/v1/keys/{id}/clear": {"post"},
+		"/api/v1/usage": {"get"}, "/api/v1/usage.csv": {"get"}, "/api/v1/audit": {"get"}, "/api/v1/stream": {"get"},
 		"/api/v1/session": {"get", "delete"}, "/api/v1/proxies": {"get"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
 		"/api/v1/events": {"get"}, "/api/v1/notifications": {"get"}, "/api/v1/notifications/test": {"post"}, "/api/v1/summaries/{date}": {"get"},
 	}

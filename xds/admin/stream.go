@@ -33,8 +33,25 @@ func (a *api) registerStream() {
 		Description: "Server-sent events: `state` at once and whenever it changed, at most twice a second; `event` for each thing that happened " +
 			"since the stream was opened.",
 	}, http.StatusServiceUnavailable)
+	op.Middlewares = huma.Middlewares{a.admitStream}
 	a.streams = make(chan struct{}, maxStreams)
 	sse.Register(a.huma, op, map[string]any{"state": State{}, "event": Event{}}, a.stream)
+}
+
+// admitStream lets a stream begin if there is room for one more. Who asks for the headers alone gets no stream.
+func (a *api) admitStream(ctx huma.Context, next func(huma.Context)) {
+	if ctx.Method() == http.MethodHead {
+		ctx.SetHeader("Content-Type", "text/event-stream")
+		ctx.SetStatus(http.StatusOK)
+		return
+	}
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+		next(ctx)
+	default:
+		_ = huma.WriteErr(a.huma, ctx, http.StatusServiceUnavailable, "Too many streams are open; try again when one has ended.") // fails if the client is gone
+	}
 }
 
 // state is all that a page shows of this instant.
@@ -65,12 +82,6 @@ func (s State) content() string {
 
 // stream sends until the client goes away.
 func (a *api) stream(ctx context.Context, _ *struct{}, send sse.Sender) {
-	select {
-	case a.streams <- struct{}{}:
-		defer func() { <-a.streams }()
-	default:
-		return // too many; the client comes again
-	}
 	var told int64
 	if newest := a.Ledger.Newest(1); len(newest) > 0 {
 		told = newest[0].ID
@@ -89,8 +100,9 @@ func (a *api) stream(ctx context.Context, _ *struct{}, send sse.Sender) {
 				return
 			}
 		}
-		if s := a.state(); s.content() != sent || quiet >= int(sendAtLeast/lookEvery) {
-			sent, quiet = s.content(), 0
+		s := a.state()
+		if content := s.content(); content != sent || quiet >= int(sendAtLeast/lookEvery) {
+			sent, quiet = content, 0
 			if send.Data(s) != nil {
 				return
 			}

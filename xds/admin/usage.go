@@ -147,7 +147,11 @@ func (a *api) usage(in *usageInput) (*Usage, error) {
 			a.addDay(&c, w)
 		}
 	}
-	u.Series = c.series(a.labels())
+	labels := map[string]string{}
+	if in.By == "key" {
+		labels = a.labels()
+	}
+	u.Series = c.series(labels)
 	return u, nil
 }
 
