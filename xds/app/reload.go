@@ -20,7 +20,7 @@ type people struct {
 
 	mu      sync.Mutex
 	current *notify.Dispatcher
-	stop    context.CancelFunc
+	stop    context.CancelFunc // nil: nobody is told now
 	stopped chan struct{}
 }
 
@@ -85,6 +85,7 @@ func (p *people) launch() {
 func (p *people) halt() {
 	p.stop()
 	<-p.stopped
+	p.stop = nil
 }
 
 // reload puts what changes in the settings' files in force, until ctx ends.
