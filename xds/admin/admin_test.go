@@ -130,7 +130,7 @@ func fullView() ledger.View {
 // fixture is an API over an account, with tokens, and the document that it serves.
 type fixture struct {
 	account  *account
-	keys     *keyring
+	keys     *admintest.Keys
 	notifier *notifier
 	options  admin.Options
 	handler  http.Handler
@@ -146,7 +146,7 @@ func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
 		account:  &account{view: fullView(), summaries: map[string]summary.Summary{"2025-11-18": {Window: "2025-11-18"}}},
 		notifier: &notifier{}, speed: -1,
 	}
-	f.keys = newKeyring(t, true, func() error { return f.account.err })
+	f.keys = newKeys(t, false, func() error { return f.account.err })
 	f.options = admin.Options{
 		Ledger: f.account, Roster: f.keys, Notifier: f.notifier, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
 		Missing: func() []string { return f.missing },

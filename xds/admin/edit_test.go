@@ -37,7 +37,7 @@ func (f *fixture) change(t *testing.T, method, path, body, wantID string) {
 	if err := json.Unmarshal(f.call(t, method, path, adminToken, body, 202), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := (admin.Changed{ID: wantID, Generation: f.keys.ledger.Assignment().Generation}); got != want {
+	if want := (admin.Changed{ID: wantID, Generation: f.keys.Ledger.Assignment().Generation}); got != want {
 		t.Errorf("%s %s: got %+v, want %+v", method, path, got, want)
 	}
 }
@@ -99,7 +99,7 @@ func TestChangeKey(t *testing.T) {
 	if f.keys.Secret("2").Reveal() != added {
 		t.Error("the secret is another")
 	}
-	if revision, _, _, _ := f.keys.ledger.Credential("2"); revision != 2 {
+	if revision, _, _, _ := f.keys.Ledger.Credential("2"); revision != 2 {
 		t.Errorf("revision %d: a new secret is a new credential, and nothing else is", revision)
 	}
 }
@@ -165,7 +165,7 @@ func TestRefusedEdits(t *testing.T) {
 		"a placeholder":         {`{"secret": "gsk_your_key_here"}`, 422, "secret: it is a placeholder"},
 		"a secret with blanks":  {`{"secret": "` + added + ` ` + added + `"}`, 422, "secret: it has a blank inside"},
 		"a long secret":         {`{"secret": "` + strings.Repeat("a", 4097) + `"}`, 422, "expected length <= 4096"},
-		"another's secret":      {`{"secret": "` + keyOf("1") + `"}`, 422, "has the same secret as Groq Key 1; give one of them another"},
+		"another's secret":      {`{"secret": "` + secretOf("1") + `"}`, 422, "has the same secret as Groq Key 1; give one of them another"},
 	}
 	try := func(name, method, path string, c refused) {
 		w := f.do(method, path, adminToken, c.body)
@@ -196,8 +196,8 @@ func TestRefusedEdits(t *testing.T) {
 	try("no such key", "PATCH", "/api/v1/keys/9", refused{`{"label": "x"}`, 404, "There is no key with this ID"})
 	try("no such key", "DELETE", "/api/v1/keys/9", refused{``, 404, "There is no key with this ID"})
 	try("a long ID", "DELETE", "/api/v1/keys/"+strings.Repeat("9", 65), refused{``, 422, "path.id"})
-	if n := len(f.keys.ledger.Audits(1)); n != 0 || !slices.Equal(f.keys.ids(), []string{"1", "2", "3"}) || len(f.keys.Keys()[1].Changed) != 0 {
-		t.Errorf("something was changed: %v", f.keys.ids())
+	if n := len(f.keys.Ledger.Audits(1)); n != 0 || !slices.Equal(f.ids(), []string{"1", "2", "3"}) || len(f.keys.Keys()[1].Changed) != 0 {
+		t.Errorf("something was changed: %v", f.ids())
 	}
 }
 
@@ -222,8 +222,8 @@ func TestEditsAreJSON(t *testing.T) {
 
 func TestEditsWithoutMasterKey(t *testing.T) {
 	f := newAccount(t)
-	f.keys = newKeyring(t, false, func() error { return nil })
-	f.options.Roster, f.options.Ledger = f.keys, f.keys.ledger
+	f.keys = newKeys(t, true, nil)
+	f.options.Roster, f.options.Ledger = f.keys, f.keys.Ledger
 	f.handler = admin.New(f.options)
 	for _, c := range [][3]string{
 		{"POST", "/api/v1/keys", `{"secret": "` + added + `"}`}, {"PATCH", "/api/v1/keys/2", `{"label": "x", "secret": "` + added + `"}`},
@@ -240,7 +240,7 @@ func TestEditsWithoutMasterKey(t *testing.T) {
 func TestEditsWhenTheStoreFails(t *testing.T) {
 	f := newAccount(t)
 	f.account.err = errors.New("no space left on /secret/place")
-	before := f.keys.ledger.Assignment()
+	before := f.keys.Ledger.Assignment()
 	for _, c := range [][3]string{
 		{"POST", "/api/v1/keys", `{"secret": "` + added + `"}`}, {"PATCH", "/api/v1/keys/2", `{"label": "x"}`}, {"DELETE", "/api/v1/keys/2", ``},
 	} {
@@ -249,7 +249,7 @@ func TestEditsWhenTheStoreFails(t *testing.T) {
 			t.Errorf("%s: got %s", c[0], body)
 		}
 	}
-	if diff := cmp.Diff(before, f.keys.ledger.Assignment()); diff != "" || !slices.Equal(f.keys.ids(), []string{"1", "2", "3"}) {
+	if diff := cmp.Diff(before, f.keys.Ledger.Assignment()); diff != "" || !slices.Equal(f.ids(), []string{"1", "2", "3"}) {
 		t.Errorf("something was changed: %s", diff)
 	}
 	f.account.err = nil
@@ -272,7 +272,7 @@ func TestEditsAreAudited(t *testing.T) {
 	for i := range want {
 		want[i].At, want[i].Outcome = afternoon.UTC(), audit.Done
 	}
-	if diff := cmp.Diff(want, f.keys.ledger.Audits(9)); diff != "" {
+	if diff := cmp.Diff(want, f.keys.Ledger.Audits(9)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	var shown []admin.Audit
@@ -312,7 +312,7 @@ func TestSecretsNeverComeBack(t *testing.T) {
 		_ = w.Header().Write(&answers)
 		answers.Write(w.Body.Bytes())
 	}
-	secrets := []string{keyOf("1"), keyOf("2"), keyOf("3"), added, added + "2"}
+	secrets := []string{secretOf("1"), secretOf("2"), secretOf("3"), added, added + "2"}
 	send("POST", "/api/v1/keys", `{"secret": "`+added+`", "label": "mine"}`)
 	send("PATCH", "/api/v1/keys/1", `{"secret": "`+added+`2"}`)
 	for _, s := range secrets {

@@ -119,7 +119,7 @@ func TestErrorsTellNothing(t *testing.T) {
 	const planted = "gsk_CANARY_9f8e7d6c5b4a"
 	const machine = "/var/lib/keywheel/keywheel.db: bucket findings: write: no space left on device"
 	secrets := append(forms(planted), forms(adminToken)...)
-	for _, s := range []string{readToken, keyOf("1"), keyOf("2"), keyOf("3")} {
+	for _, s := range []string{readToken, secretOf("1"), secretOf("2"), secretOf("3")} {
 		secrets = append(secrets, forms(s)...)
 	}
 	ours := len(secrets) // the rest is no secret, but nothing that an error should tell
@@ -218,7 +218,7 @@ func TestReadersWriteNothing(t *testing.T) {
 	if len(f.account.cleared) != 0 || f.notifier.tests != 0 || f.speed != -1 {
 		t.Errorf("something was changed: cleared %v, %d test messages, clock at %v", f.account.cleared, f.notifier.tests, f.speed)
 	}
-	if got := f.keys.ids(); !slices.Equal(got, []string{"1", "2", "3"}) || len(f.keys.ledger.Audits(1)) != 0 {
+	if got := f.ids(); !slices.Equal(got, []string{"1", "2", "3"}) || len(f.keys.Ledger.Audits(1)) != 0 {
 		t.Errorf("keys were changed: there are %v", got)
 	}
 }
