@@ -31,8 +31,11 @@ type Tried struct {
 
 // of says whether it was this key, whatever its revision: a key that is cleared while a call is tried, perhaps more than
 // once, would else be the next one each time.
-func (t *Tried) of(k *protocol.Key) bool {
-	id, _, ok := protocol.SplitCredential(t.Credential)
+func (t *Tried) of(k *protocol.Key) bool { return isOf(t.Credential, k) }
+
+// isOf says whether a credential is, or was, a key's.
+func isOf(c protocol.CredentialID, k *protocol.Key) bool {
+	id, _, ok := protocol.SplitCredential(c)
 	return ok && id == k.ID
 }
 
@@ -93,7 +96,7 @@ func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice 
 			return true
 		})
 		if reserved {
-			if c.InUse = b.InUse(); c.InUse != "" && c.InUse != c.Key.Credential {
+			if c.InUse = b.InUse(); c.InUse != "" && !isOf(c.InUse, c.Key) {
 				c.Leave = p.leave(b, r, at, c.InUse)
 			}
 			return c
@@ -333,13 +336,15 @@ func better(best, s *state, strategy selection.Strategy) *state {
 	return best
 }
 
-// leave says why the key in use did not take this request, if it cannot serve for longer than a moment.
+// leave says why the key in use did not take this request, if it cannot serve for longer than a moment. A key that was
+// cleared, or got another secret, since it came into use is still that key.
 func (p *Picker) leave(b *account.Book, r Request, at Instant, inUse protocol.CredentialID) account.Leave {
 	id, _, _ := protocol.SplitCredential(inUse)
 	i, ok := p.byID[id]
-	if !ok || p.a.Keys[i].Credential != inUse { // no longer assigned
+	if !ok { // no longer assigned
 		return account.Leave{Reason: string(selection.Disabled), Cause: cause(inUse, selection.Disabled, 0)}
 	}
+	inUse = p.a.Keys[i].Credential
 	v := p.view(b, r, at)
 	s := p.state(&v, i)
 	forOthers := !serves(&p.a.Keys[i], r) // it goes on for its own models, unless it is out for every one
@@ -369,7 +374,12 @@ func (p *Picker) Takes(c Choice) bool {
 	if c.InUse == "" || c.Leave.Reason != "" {
 		return true
 	}
-	if p.strategy() != selection.Priority || c.InUse == c.Key.Credential {
+	if isOf(c.InUse, c.Key) { // a worker that knows only the old revision does not turn it back
+		_, was, _ := protocol.SplitCredential(c.InUse)
+		_, is, _ := protocol.SplitCredential(c.Key.Credential)
+		return is > was
+	}
+	if p.strategy() != selection.Priority {
 		return false
 	}
 	id, _, _ := protocol.SplitCredential(c.InUse)
@@ -378,9 +388,6 @@ func (p *Picker) Takes(c Choice) bool {
 		return true
 	}
 	was := &p.a.Keys[i]
-	if was.ID == c.Key.ID { // a new revision of the same key
-		return true
-	}
 	// A key that is nearly spent takes small requests until its last token; it is not in use again for that.
 	return c.Key.Priority < was.Priority && (c.Key.LimitTokens == 0 || c.Room.Unspent >= c.Key.LimitTokens/20)
 }
