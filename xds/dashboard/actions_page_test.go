@@ -70,6 +70,20 @@ func TestEachActionIsConfirmedAndAsksForTheRightThing(t *testing.T) {
 	}
 }
 
+// TestAQuestionAfterAnother: the browser tells that a dialog was closed a little later, when there may be a new one.
+func TestAQuestionAfterAnother(t *testing.T) {
+	v := signedIn(t, newFake(t, afternoon()), adminToken)
+	v.Press("Add key")
+	v.Await(`document.querySelector('dialog').open`)
+	browser.Eval[bool](v, `document.querySelector('dialog').close(); document.querySelector('#add-key').click(); true`)
+	browser.Eval[bool](v, `new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(true))))`)
+	if !browser.Eval[bool](v, `document.querySelector('dialog').open && document.querySelector('dialog form') !== null`) {
+		t.Error("the second dialog is empty")
+	}
+	v.Press("Cancel")
+	v.Await(`!document.querySelector('dialog').open && document.querySelector('dialog').childElementCount === 0`)
+}
+
 func TestADisabledKeyIsEnabled(t *testing.T) {
 	s := afternoon()
 	s.Keys[1].Disabled, s.Keys[1].Status = true, "disabled"

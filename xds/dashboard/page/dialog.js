@@ -31,7 +31,7 @@ export function ask({ title, text = [], fields = [], confirm, danger = false, su
   }
 
   dialog.replaceChildren(form);
-  dialog.addEventListener('close', () => dialog.replaceChildren(), { once: true }); // a secret that was typed in goes too
+  dialog.onclose = () => { if (!dialog.open) dialog.replaceChildren(); }; // a secret that was typed in goes too; this may come when a new one is open
   dialog.showModal();
   (form.querySelector('input, select') ?? no).focus();
 }
