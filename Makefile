@@ -1,6 +1,6 @@
 # The only door to this repository: CI calls these targets too. Needs Go, make and bash; `make help` lists what there is.
-# What a machine lacks beyond that (a C compiler for the race detector, python3 for the groq client, Envoy) is said and
-# skipped, but in CI (CI=true) a skip is a failure.
+# What a machine lacks beyond that (a C compiler for the race detector; python3, npm, Chromium and Envoy for tests) is said
+# and skipped, but in CI (CI=true) a skip is a failure.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -73,20 +73,36 @@ test-unit: build/keywheel.wasm ## Run the unit tests
 	@$(call no-skips,build/cuts.json)
 
 .PHONY: test-e2e
-test-e2e: build python ## Run the end-to-end tests: the built product with a real Envoy
+test-e2e: build python node ## Run the end-to-end tests: the built product with a real Envoy
 	@KEYWHEEL_BIN=$(CURDIR)/build/keywheel KEYWHEEL_WASM=$(CURDIR)/build/keywheel.wasm \
 	$(GOTESTSUM) --format standard-verbose --jsonfile build/e2e.json -- -timeout $(E2ETIMEOUT) $(E2E)
 	@$(call no-skips,build/e2e.json)
 
 .PHONY: python
-python: ## Make build/venv, which holds the groq client that the end-to-end tests use
-	@if ! command -v python3 >/dev/null; then $(call lacking,no python3: the tests with the groq client skip); \
-	elif ! $(MAKE) -s --no-print-directory build/venv/installed; then $(call lacking,no build/venv: the tests with the groq client skip); fi
+python: ## Make build/venv, which holds the groq client and the testers of the API that the end-to-end tests use
+	@if ! command -v python3 >/dev/null; then $(call lacking,no python3: the tests that use it skip); \
+	elif ! $(MAKE) -s --no-print-directory build/venv/installed; then $(call lacking,no build/venv: the tests that use it skip); fi
 
 build/venv/installed: e2e/requirements.txt
 	@rm -rf build/venv && python3 -m venv build/venv
 	@build/venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+.PHONY: node
+node: ## Make build/node, which holds the accessibility checker that the end-to-end tests use
+	@if ! command -v npm >/dev/null; then $(call lacking,no npm: the page is not examined for accessibility); \
+	elif ! $(MAKE) -s --no-print-directory build/node/installed; then $(call lacking,no build/node: the page is not examined for accessibility); fi
+
+build/node/installed: e2e/package.json e2e/package-lock.json
+	@rm -rf build/node && mkdir -p build/node && cp $^ build/node
+	@cd build/node && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+.PHONY: screenshots
+screenshots: build node ## Make docs/screenshots, which the README shows, anew: of the page in Chromium, on the tests' day
+	@mkdir -p docs/screenshots
+	@KEYWHEEL_BIN=$(CURDIR)/build/keywheel KEYWHEEL_WASM=$(CURDIR)/build/keywheel.wasm KEYWHEEL_PICTURES=$(CURDIR)/docs/screenshots \
+	$(GO) test $(E2E) -run '^TestDayOnThePage$$' -count 1
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,8 @@ type day struct {
 	done []dayCall // in the window of now
 
 	told        *people
+	link        string        // to the page, as the terminal shows it
+	teams       []string      // that make calls in turn; nil: nobody says who it is
 	least, most time.Duration // that the calls of the first day took: as the simulated Groq waited, and as clients saw it
 }
 
@@ -36,7 +39,8 @@ func dotEnv(keys []harness.Key) string {
 	return b.String()
 }
 
-func startDay(t *testing.T) *day {
+// startDay starts everything at 08:00. settings are further lines of the settings file.
+func startDay(t *testing.T, settings ...string) *day {
 	t.Helper()
 	harness.EnvoyBinary(t)
 	keys := harness.Keys(3, 0)
@@ -45,11 +49,11 @@ func startDay(t *testing.T) *day {
 	d.Keywheel = harness.NewKeywheel(t, harness.KeywheelOptions{
 		Upstream: d.Groq.URL(), Args: []string{"--now", d.now.Format(time.RFC3339), "--speed", "0"},
 	})
-	if err := os.WriteFile(filepath.Join(d.Keywheel.Dir, ".env"), []byte(dotEnv(keys)+d.told.dotEnv()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Keywheel.Dir, ".env"), []byte(dotEnv(keys)+d.told.dotEnv()+strings.Join(settings, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d.H1, d.H2 = harness.NewClient(t, d.Keywheel.Listen, false), harness.NewClient(t, d.Keywheel.Listen, true)
-	d.Keywheel.Start(t, "serve")
+	d.link = d.Keywheel.StartOnTerminal(t, "serve")
 	d.Envoy = harness.NewEnvoy(t, d.Keywheel.EnvoyConfig(t))
 	d.Envoy.Start(t)
 	d.Envoy.WaitAssigned(t)
@@ -71,7 +75,11 @@ func (d *day) call(t *testing.T, c dayCall) {
 		d.least += daySilence
 	}
 	begun := time.Now()
-	a := client.Do(t, harness.Call{Stream: c.number%50 == 0 || c.number%3 == 0, IncludeUsage: c.number%9 == 0, Script: script})
+	call := harness.Call{Stream: c.number%50 == 0 || c.number%3 == 0, IncludeUsage: c.number%9 == 0, Script: script}
+	if d.teams != nil {
+		call.Header = http.Header{"X-Team": {d.teams[c.number%len(d.teams)]}}
+	}
+	a := client.Do(t, call)
 	d.most += time.Since(begun)
 	if a.Status != 200 || a.Err != nil || a.Key != c.key {
 		t.Fatalf("call #%d, which key %s must serve: %s", c.number, c.key, a)

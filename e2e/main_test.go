@@ -6,7 +6,11 @@ package e2e
 import (
 	"testing"
 
+	"keywheel/e2e/browser"
 	"keywheel/e2e/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	defer browser.Stop()
+	harness.Main(m)
+}

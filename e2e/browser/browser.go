@@ -94,6 +94,9 @@ func Open(t testing.TB, url string) *View {
 	return v
 }
 
+// In is the view for a subtest, to fail that and not the test that opened it. What the browser complains of stays there.
+func (v *View) In(t testing.TB) *View { return &View{t: t, ctx: v.ctx} }
+
 func (v *View) watch() {
 	v.t.Helper()
 	err := chromedp.Listen(v.ctx, func(ev any) {

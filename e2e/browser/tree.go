@@ -8,7 +8,10 @@ import (
 )
 
 // Node is one of the accessibility tree.
-type Node struct{ Role, Name, Value string }
+type Node struct {
+	Role, Name, Value string
+	Texts             []string // within it, in their order
+}
 
 // Tree returns what assistive software is told, in the page's order.
 func (v *View) Tree() []Node {
@@ -19,21 +22,29 @@ func (v *View) Tree() []Node {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	children := map[accessibility.NodeID]*accessibility.Node{}
+	byID := map[accessibility.NodeID]*accessibility.Node{}
 	for _, n := range got.Nodes {
-		children[n.NodeID] = n
+		byID[n.NodeID] = n
 	}
 	var nodes []Node
-	var walk func(n *accessibility.Node)
-	walk = func(n *accessibility.Node) {
+	var walk func(n *accessibility.Node) (texts []string)
+	walk = func(n *accessibility.Node) (texts []string) {
+		at := len(nodes)
 		if !n.Ignored {
-			nodes = append(nodes, Node{word(n.Role), word(n.Name), word(n.Value)})
-		}
-		for _, id := range n.ChildIDs {
-			if child := children[id]; child != nil {
-				walk(child)
+			nodes = append(nodes, Node{Role: word(n.Role), Name: word(n.Name), Value: word(n.Value)})
+			if nodes[at].Role == "StaticText" {
+				return []string{nodes[at].Name} // below it are its lines
 			}
 		}
+		for _, id := range n.ChildIDs {
+			if child := byID[id]; child != nil {
+				texts = append(texts, walk(child)...)
+			}
+		}
+		if !n.Ignored {
+			nodes[at].Texts = texts
+		}
+		return texts
 	}
 	walk(got.Nodes[0])
 	return nodes
@@ -50,13 +61,22 @@ func word(v *accessibility.Value) string {
 	return text
 }
 
-// Names returns the names of the nodes with a role, in their order.
-func Names(nodes []Node, role string) []string {
-	var names []string
+// Select returns the nodes with a role, in their order.
+func Select(nodes []Node, role string) []Node {
+	var found []Node
 	for _, n := range nodes {
 		if n.Role == role {
-			names = append(names, n.Name)
+			found = append(found, n)
 		}
+	}
+	return found
+}
+
+// Names are the names of the nodes with a role.
+func Names(nodes []Node, role string) []string {
+	var names []string
+	for _, n := range Select(nodes, role) {
+		names = append(names, n.Name)
 	}
 	return names
 }

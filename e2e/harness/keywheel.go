@@ -46,8 +46,9 @@ type Keywheel struct {
 	EnvoyAdmin string // host:port
 	Admin      string // host:port
 
-	args []string
-	env  map[string]string
+	args   []string
+	env    map[string]string
+	stdout *os.File // of the next start; nil: its log
 }
 
 // NewKeywheel prepares the product with free ports and an empty store. Nothing runs yet.
@@ -119,6 +120,7 @@ func (k *Keywheel) Launch(t testing.TB, subcommand string) {
 	}
 	k.Process = start(t, command{
 		name: "keywheel " + subcommand, path: k.Product.Bin, args: append([]string{subcommand}, k.args...), env: k.environ(), dir: k.Dir,
+		stdout: k.stdout,
 	})
 }
 

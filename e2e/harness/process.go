@@ -27,6 +27,8 @@ type command struct {
 	args []string
 	env  []string // all of its environment
 	dir  string
+
+	stdout *os.File // in place of what Log shows; nil: there
 }
 
 // start runs a child until it ends or the test does.
@@ -41,6 +43,9 @@ func start(t testing.TB, c command) *Process {
 	p.cmd = exec.Command(c.path, c.args...)
 	p.cmd.Env, p.cmd.Dir = c.env, c.dir
 	p.cmd.Stdout, p.cmd.Stderr = file, file
+	if c.stdout != nil {
+		p.cmd.Stdout = c.stdout
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
