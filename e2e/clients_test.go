@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/openai/openai-go/v3"
@@ -104,17 +105,24 @@ func goClient(_ *testing.T, s *harness.Stack) caller {
 	}
 }
 
-// pythonClient calls with Groq's client for Python, which `make python` installs into build/venv.
-func pythonClient(t *testing.T, s *harness.Stack) caller {
+// needPython returns the Python of build/venv, which `make python` makes, once it has these modules. Where it has not, the
+// test is skipped; with CI=true it fails.
+func needPython(t *testing.T, modules ...string) string {
 	t.Helper()
 	python := filepath.Join(harness.Root(t), "build", "venv", "bin", "python")
-	if err := exec.Command(python, "-c", "import groq").Run(); err != nil {
+	if err := exec.Command(python, "-c", "import "+strings.Join(modules, ", ")).Run(); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("Groq's client for Python is not there, run make python: %v", err)
+			t.Fatalf("Python's %v are not there, run make python: %v", modules, err)
 		}
-		t.Skipf("Groq's client for Python is not there, run make python: %v", err)
+		t.Skipf("Python's %v are not there, run make python: %v", modules, err)
 	}
-	cmd := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "groq_client.py"), s.H1.URL(), harness.ClientSecret)
+	return python
+}
+
+// pythonClient calls with Groq's client for Python.
+func pythonClient(t *testing.T, s *harness.Stack) caller {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), needPython(t, "groq"), filepath.Join("testdata", "groq_client.py"), s.H1.URL(), harness.ClientSecret)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
