@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -111,10 +112,22 @@ func (f *keyFlags) secret(stdin io.Reader) (string, error) {
 	if err == nil && text == "" {
 		err = errors.New("there is no secret in it")
 	}
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		err = of.Err // without the path: it may be the secret itself, in the wrong place
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading the secret: %w", err)
 	}
 	return text, nil
+}
+
+// noSecret refuses arguments without repeating them: they are most likely the secret.
+func noSecret(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errors.New("it takes no argument, as others can read those in the list of processes: give --secret-file or --secret-stdin")
+	}
+	return nil
 }
 
 func (p *Program) addKeyCommand() *cobra.Command {
@@ -124,7 +137,7 @@ func (p *Program) addKeyCommand() *cobra.Command {
 		Use:     "add",
 		Short:   "Add a key; its secret is read from a file or standard input",
 		Example: "  keywheel keys add --secret-file /run/secrets/groq-4 --label \"Team B\" --limit 500000\n  pass groq | keywheel keys add --secret-stdin",
-		Args:    cobra.NoArgs,
+		Args:    noSecret,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fields, err := f.fields(cmd.Flags(), cmd.InOrStdin())
 			if err != nil {

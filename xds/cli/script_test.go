@@ -3,11 +3,13 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +17,11 @@ import (
 
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/admin/admintest"
 	"keywheel/xds/app"
 	"keywheel/xds/cli"
 	"keywheel/xds/config"
+	"keywheel/xds/ledger"
 )
 
 func TestMain(m *testing.M) {
@@ -81,12 +85,58 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GROQ", groq.URL)
 			env.Setenv("OTHER", other.Listener.Addr().String())
 			env.Setenv("NOBODY", closed.Listener.Addr().String())
+			for name, o := range map[string]admintest.KeysOptions{
+				"KEYED": {}, "UNSEALED": {NoMaster: true}, "BROKEN": {Failing: func() error { return errors.New("no space left on device") }},
+			} { // each script has its own, as it changes them
+				srv := serve(keyed(t, o, 0))
+				env.Setenv(name, srv.Listener.Addr().String())
+			}
+			env.Setenv("FOLLOWED", serve(keyed(t, admintest.KeysOptions{}, 2)).Listener.Addr().String())
 			env.Setenv("TOKEN", token)
 			env.Setenv("READ_TOKEN", readToken)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCode, "json": validJSON},
 	})
+}
+
+// keyed is a control plane with keys that can be changed, and Envoys that follow, though not at once.
+func keyed(t *testing.T, o admintest.KeysOptions, envoys int) http.Handler {
+	o.Now = at(14, 0)
+	for i, label := range []string{"Primary", "Backup"} {
+		id := fmt.Sprint(i + 1)
+		o.Configured = append(o.Configured, config.Key{
+			ID: id, Label: label, Priority: i + 1, Org: config.OwnOrg(id), Tier: config.TierFree, LimitTokens: 14400, Thresholds: config.DefaultThresholds(),
+			Source: config.SourceEnvironment, Secret: secret.New("gsk_CANARYsetting" + id),
+		})
+	}
+	keys := admintest.NewKeys(t, o)
+	return admin.New(admin.Options{
+		Ledger: &followed{Ledger: keys.Ledger, envoys: envoys}, Roster: keys, Token: secret.New(token), ReadToken: secret.New(readToken),
+	})
+}
+
+// followed is an account whose changes Envoys know when they are looked at for the third time.
+type followed struct {
+	*ledger.Ledger
+	envoys int
+	looks  atomic.Int64
+}
+
+func (f *followed) View() ledger.View {
+	v, now := f.Ledger.View(), f.Assignment().Generation
+	late := now
+	if f.looks.Add(1)%3 != 0 {
+		late--
+	}
+	for i := range f.envoys {
+		p := ledger.ProxyView{Incarnation: fmt.Sprint(i), Connected: true, Generation: now, Config: now}
+		if i == 0 {
+			p.Config = late
+		}
+		v.Proxies = append(v.Proxies, p)
+	}
+	return v
 }
 
 // exitCode runs keywheel and wants a certain exit code: exitcode 2 run.

@@ -76,17 +76,18 @@ func (p *Program) watch(ctx context.Context, running *running, asJSON bool) erro
 	}
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	for shown := false; ; {
+	for shown, away := false, false; ; {
 		err := p.showStatus(ctx, running, asJSON, before)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !(shown && errors.Is(err, client.ErrUnreachable)):
 			return err
-		case err != nil:
+		case err != nil && !away:
 			_, _ = fmt.Fprintln(p.Stderr, "The control plane does not answer; waiting for it.")
-		default:
-			shown = true
+			away = true
+		case err == nil:
+			shown, away = true, false
 		}
 		select {
 		case <-ctx.Done():
