@@ -130,9 +130,9 @@ func TestTheNoticeFollowsTheEnvoys(t *testing.T) {
 	v.Await(`document.querySelector('dialog').open`)
 	v.Do(chromedp.Click(chromedp.CSS("dialog .danger")))
 	v.AwaitText("#notice", "Key 2 (Backup) is disabled.")
-	f.change(func(s *state) { s.Proxies[0].Generation = 12 }) // the change's own
+	f.change(func(s *state) { s.Proxies[0].Generation, s.Proxies[0].Config = 12, 12 }) // the change's own
 	v.AwaitText("#notice", "Key 2 (Backup) is disabled. In effect on 1 of 2 Envoys.")
-	f.change(func(s *state) { s.Proxies[1].Generation = 13 })
+	f.change(func(s *state) { s.Proxies[1].Generation, s.Proxies[1].Config = 13, 13 })
 	v.AwaitText("#notice", "Key 2 (Backup) is disabled. In effect on every Envoy.")
 	v.Press("Close this message")
 	v.Await(`document.querySelector('#notice').hidden`)
