@@ -95,8 +95,24 @@ func differ(tokens, exposure sum, from, cut, end int, noise float64) bool {
 	return apart > leastErrors*math.Sqrt(noise*mean*(1/before+1/after))
 }
 
+// leastAlone is in how many busy buckets a key must have served all calls to be taken for the one that does.
+const leastAlone = 4
+
+// alone says whether the key has served all calls for a while: it took over from another one, whose part is history.
+func alone(own, demand series) bool {
+	end := demand.len()
+	from := end
+	for from > 0 && own.between(from-1, from) == demand.between(from-1, from) {
+		from--
+	}
+	return own.busy(from, end) >= leastAlone
+}
+
 // shareOf is the share of the demand that a key takes now, 0…1.
 func shareOf(own, demand series, noise float64) float64 {
+	if alone(own, demand) {
+		return 1
+	}
 	end := demand.len()
 	from := window(own.between, demand.between, demand.first(), end, noise)
 	all := demand.between(from, end)
