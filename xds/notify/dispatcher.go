@@ -30,11 +30,10 @@ type Outbox interface {
 }
 
 // How attempts are spaced: the first waits double from firstWait to longestWait, each by a random third more or less;
-// a receiver that says how long to wait is obeyed, within longestAsked.
+// a receiver that says how long to wait is obeyed, within MaxRetryAfter.
 const (
-	firstWait    = 2 * time.Second
-	longestWait  = 5 * time.Minute
-	longestAsked = 6 * time.Hour
+	firstWait   = 2 * time.Second
+	longestWait = 5 * time.Minute
 	// maxAttempts is about a day of attempts, after which a notification is of no use any more.
 	maxAttempts = 300
 	// sendTime is how long one attempt may take, and stopTime how long one that runs when Keywheel stops.
@@ -142,7 +141,7 @@ func (w *worker) run(ctx context.Context) {
 // due says whether an attempt may be made. A wait that is longer than any is one of a clock that went back.
 func (w *worker) due(n *event.Notification) bool {
 	wait := n.NextAt.Sub(w.d.Now())
-	return wait <= 0 || w.waited || wait > longestAsked
+	return wait <= 0 || w.waited || wait > MaxRetryAfter
 }
 
 // send makes one attempt and takes down what came of it.
@@ -174,7 +173,7 @@ func (w *worker) send(ctx context.Context, p parcel) {
 		w.settle(ctx, func(ctx context.Context) error { return w.d.Outbox.GiveUp(ctx, p.items, reason) })
 		return
 	}
-	wait := max(w.waits.NextBackOff(), min(f.RetryAfter, longestAsked))
+	wait := max(w.waits.NextBackOff(), min(f.RetryAfter, MaxRetryAfter))
 	w.failed(reason, wait)
 	w.retry = time.After(wait)
 	w.settle(ctx, func(ctx context.Context) error { return w.d.Outbox.Postpone(ctx, p.items, wait, reason) })

@@ -46,6 +46,9 @@ type Notifier interface {
 	Send(ctx context.Context, m Message) error
 }
 
+// MaxRetryAfter is the longest wait that a receiver is believed to ask for; a longer one may be a mistake.
+const MaxRetryAfter = 6 * time.Hour
+
 // Failure is an error of a Notifier's with what is known of another try.
 type Failure struct {
 	Err        error

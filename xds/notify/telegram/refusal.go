@@ -14,10 +14,8 @@ import (
 	"keywheel/xds/notify"
 )
 
-const (
-	maxRetryAfter  = 6 * time.Hour // what Telegram may ask for; a longer time may be a mistake
-	maxDescription = 200           // runes
-)
+// maxDescription is the most that is shown of what Telegram says, in characters.
+const maxDescription = 200
 
 // answered returns what came of a message by Telegram's answer, https://core.telegram.org/bots/api#making-requests. It is
 // nil as soon as "ok" is true: a result that is not understood was delivered all the same, and must not be sent again.
@@ -56,7 +54,7 @@ func seconds(s float64) time.Duration {
 	if !(s > 0) { // not a number either
 		return 0
 	}
-	return time.Duration(math.Ceil(min(s, maxRetryAfter.Seconds()))) * time.Second
+	return time.Duration(math.Ceil(min(s, notify.MaxRetryAfter.Seconds()))) * time.Second
 }
 
 // clean makes a text from outside fit to be shown in one line.

@@ -11,8 +11,6 @@ import (
 	"keywheel/xds/notify"
 )
 
-const maxRetryAfter = 6 * time.Hour // what a receiver may ask for; a longer time may be a mistake
-
 // answered returns what came of a message by the answer's status: nil if it was taken.
 func (n *Notifier) answered(status int, header http.Header) error {
 	said := strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
@@ -34,9 +32,9 @@ func retryAfter(value string, now time.Time) time.Duration {
 	var wait time.Duration
 	// A number that is too large comes back as the largest.
 	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		wait = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+		wait = time.Duration(min(seconds, uint64(notify.MaxRetryAfter/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		wait = at.Sub(now)
 	}
-	return min(max(wait, 0), maxRetryAfter)
+	return min(max(wait, 0), notify.MaxRetryAfter)
 }
