@@ -76,7 +76,7 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 		return nil, err
 	}
 	p = &plane{tracing: o.tracing, failed: make(chan struct{}), closing: make(chan struct{}), people: &people{}}
-	p.people.set(o, o.Config, told)
+	p.people.reroute(o.Config, told)
 	l, err := ledger.Open(ctx, ledger.Options{
 		Store: store, Policy: policy(o, o.Config), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
 		Route: p.people.Route,

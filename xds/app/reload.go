@@ -48,10 +48,15 @@ func (p *people) Try(ctx context.Context) []notify.Tried {
 	return d.Try(ctx)
 }
 
-// set takes over who is told of what. Whoever was told before is told no more when it returns.
-func (p *people) set(o Options, c *config.Config, told []notify.Receiver) {
+// reroute takes over who hears of what; it is all that the ledger needs to be opened.
+func (p *people) reroute(c *config.Config, told []notify.Receiver) {
 	routed := route(c, told)
 	p.route.Store(&routed)
+}
+
+// set takes over who is told of what. Whoever was told before is told no more when it returns.
+func (p *people) set(o Options, c *config.Config, told []notify.Receiver) {
+	p.reroute(c, told)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.current = notify.NewDispatcher(notify.Options{Outbox: p.outbox, Receivers: told, Now: o.Clock.Now, Log: o.Log})
