@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -24,6 +25,9 @@ func ConnFrom(ctx context.Context) (c Conn, ok bool) {
 
 // connContext gives the requests of a connection its Conn.
 func connContext(ctx context.Context, c net.Conn) context.Context {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
 	if t, ok := c.(*trackedConn); ok {
 		return context.WithValue(ctx, connKey{}, t.Conn)
 	}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"keywheel/shared/protocol"
@@ -169,7 +170,12 @@ type client struct {
 // connect opens a stream that asks for a role's configuration.
 func (r *running) connect(t *testing.T, node *corev3.Node, role string) *client {
 	t.Helper()
-	conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return r.connectWith(t, insecure.NewCredentials(), node, role)
+}
+
+func (r *running) connectWith(t *testing.T, by credentials.TransportCredentials, node *corev3.Node, role string) *client {
+	t.Helper()
+	conn, err := grpc.NewClient(r.addr, grpc.WithTransportCredentials(by))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,14 +16,15 @@ import (
 const maxSocketPath = 103
 
 // Listen listens on addr: host:port, or unix: and a path. Only the user can reach the socket (mode 0600). An address
-// that other machines reach is refused unless insecure. The error says what to change, by the setting's name.
-func Listen(addr string, insecure bool) (net.Listener, error) {
+// that other machines reach is refused unless open: clients prove who they are by TLS, or the user wants it so. The error
+// says what to change, by the setting's name.
+func Listen(addr string, open bool) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		return listenUnix(path)
 	}
-	if !insecure && !loopback(addr) {
-		return nil, fmt.Errorf("KEYWHEEL_XDS_ADDR: whoever reaches %s over the network gets the keys; "+
-			"listen on loopback or a Unix socket, or set KEYWHEEL_XDS_INSECURE=true if the network is safe", addr)
+	if !open && !loopback(addr) {
+		return nil, fmt.Errorf("KEYWHEEL_XDS_ADDR: whoever reaches %s over the network gets the keys; set KEYWHEEL_TLS_CERT, KEYWHEEL_TLS_KEY and "+
+			"KEYWHEEL_TLS_CA, listen on loopback or a Unix socket, or set KEYWHEEL_XDS_INSECURE=true if the network is safe", addr)
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {

@@ -67,7 +67,7 @@ func TestListenErrorsNameTheSetting(t *testing.T) {
 		"unix:" + file:                      "is there and is not a socket",
 		"unix:/" + strings.Repeat("x", 120): "more than 103 bytes",
 		busy.Addr().String():                "is in use",
-		"0.0.0.0:0":                         "KEYWHEEL_XDS_INSECURE=true",
+		"0.0.0.0:0":                         "KEYWHEEL_TLS_CERT, KEYWHEEL_TLS_KEY and KEYWHEEL_TLS_CA",
 		":0":                                "KEYWHEEL_XDS_INSECURE=true",
 		"192.0.2.1:18000":                   "KEYWHEEL_XDS_INSECURE=true",
 		"127.0.0.1:x":                       "port",

@@ -1,14 +1,15 @@
 // Package server serves Envoys on one listener: the configuration of the filter by xDS, and the way for usage reports.
 //
 // The rules are:
-//   - Whoever reaches the listener gets the keys: it is a Unix socket of the user's own, or loopback, unless the user
-//     asked for more by name.
+//   - Whoever reaches the listener gets the keys: it is a Unix socket of the user's own, or loopback, unless clients must
+//     prove who they are by TLS, or the user asked for more by name.
 //   - The first answer on each stream is made of the state of that moment.
 //   - What an Envoy refused is not sent to it again at once.
 package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -47,6 +48,10 @@ type Config struct {
 	Reports  http.Handler                    // gets what is sent to protocol.ReportPath; see ConnFrom
 	Observer Observer
 	Logger   *slog.Logger // nil: slog.Default()
+
+	// TLS is how clients prove who they are, or are refused; nil: in the clear.
+	TLS *tls.Config
+	Now func() time.Time // by which the lines about refused connections are bounded; not nil with TLS
 
 	// RetryAfter is how long an Envoy that refused a configuration is left alone before its stream is ended, so that it
 	// asks again; n counts the refusals in a row, from 1. nil: 5 s, doubled each time up to 5 min, with jitter.
@@ -88,8 +93,9 @@ func New(c Config) *Server {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(s.grpc, xds)
 
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP1(c.TLS == nil)
+	protocols.SetUnencryptedHTTP2(c.TLS == nil)
+	protocols.SetHTTP2(c.TLS != nil)
 	s.http = &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
@@ -103,7 +109,11 @@ func New(c Config) *Server {
 
 // Serve serves l, which Listen made, until Shutdown. It then returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(&tracked{Listener: l, closed: s.connClosed})
+	l = &tracked{Listener: l, closed: s.connClosed}
+	if s.TLS != nil {
+		l = secure(l, s.TLS, newRefusals(s.Logger, s.Now).tell)
+	}
+	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
