@@ -12,9 +12,12 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	wasmfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/wasm/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"keywheel/shared/protocol"
 	"keywheel/xds/config"
@@ -32,7 +35,8 @@ type Settings struct {
 	NodeID       string
 	ListenAddr   string          // host:port; the host is an IP address
 	AdminAddr    string          // host:port; the host is an IP address
-	ControlPlane string          // host:port, or unix: and an absolute path
+	ControlPlane string          // host:port, or unix: and an absolute path; the host may be a name
+	TLS          *ClientTLS      // by which the control plane is spoken to over TCP; nil: as the file says
 	WasmPath     string          // absolute, of the filter's module as Envoy sees it
 	CABundle     string          // absolute, of the certificate authorities that Groq's certificate is checked against
 	Upstream     config.Upstream // zero: as the file says
@@ -190,11 +194,31 @@ func adaptControlPlane(b *bootstrapv3.Bootstrap, s Settings) error {
 	if err != nil || s.ControlPlane == "" {
 		return err
 	}
-	address, err := socketAddress(s.ControlPlane)
+	address, named, err := anyAddress(s.ControlPlane)
 	if err != nil {
 		return fmt.Errorf("control plane address: %w", err)
 	}
+	if named {
+		if err := resolve(c); err != nil {
+			return err
+		}
+	}
+	if s.TLS != nil && address.GetPipe() == nil {
+		if err := secureControlPlane(c, s.TLS); err != nil {
+			return err
+		}
+	}
 	return setEndpoint(c, address)
+}
+
+// resolve makes c a cluster of a name, as that of Groq is.
+func resolve(c *clusterv3.Cluster) error {
+	config, err := anypb.New(&dnsv3.DnsCluster{AllAddressesInSingleEndpoint: true, RespectDnsTtl: true, DnsLookupFamily: commondnsv3.DnsLookupFamily_ALL})
+	if err != nil {
+		return fmt.Errorf("the cluster %s: %w", c.GetName(), err)
+	}
+	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{Name: "envoy.clusters.dns", TypedConfig: config}}
+	return nil
 }
 
 func findCluster(b *bootstrapv3.Bootstrap, name string) (*clusterv3.Cluster, error) {
@@ -216,23 +240,30 @@ func setEndpoint(c *clusterv3.Cluster, address *corev3.Address) error {
 	return nil
 }
 
-// socketAddress reads host:port, whose host must be an IP address, or unix: and a path.
+// socketAddress reads host:port, whose host must be an IP address.
 func socketAddress(s string) (*corev3.Address, error) {
+	address, named, err := anyAddress(s)
+	if err == nil && named {
+		err = fmt.Errorf("the host of %q is not an IP address", s)
+	}
+	return address, err
+}
+
+// anyAddress reads host:port, or unix: and a path. named says that the host is a name.
+func anyAddress(s string) (address *corev3.Address, named bool, err error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}, nil
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}, false, nil
 	}
 	host, portText, err := net.SplitHostPort(s)
-	if err != nil {
-		return nil, fmt.Errorf("%q is not host:port", s)
+	if err != nil || host == "" {
+		return nil, false, fmt.Errorf("%q is not host:port", s)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return nil, fmt.Errorf("the port of %q is not a number up to 65535", s)
+		return nil, false, fmt.Errorf("the port of %q is not a number up to 65535", s)
 	}
-	if _, err := netip.ParseAddr(host); err != nil {
-		return nil, fmt.Errorf("the host of %q is not an IP address", s)
-	}
-	return tcpAddress(host, int(port)), nil
+	_, err = netip.ParseAddr(host)
+	return tcpAddress(host, int(port)), err != nil, nil
 }
 
 func tcpAddress(host string, port int) *corev3.Address {

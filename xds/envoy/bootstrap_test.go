@@ -18,6 +18,7 @@ import (
 	"keywheel/xds/config"
 	"keywheel/xds/envoy"
 	"keywheel/xds/envoy/envoytest"
+	"keywheel/xds/mtls/mtlstest"
 )
 
 func parse(t *testing.T) *bootstrapv3.Bootstrap {
@@ -54,6 +55,10 @@ func TestSettingsOfTheFileItselfChangeNothing(t *testing.T) {
 	}
 }
 
+func clientTLS(name string) *envoy.ClientTLS {
+	return &envoy.ClientTLS{CertFile: "testdata/cert.pem", KeyFile: "testdata/key.pem", CAFile: "testdata/ca.pem", Name: name}
+}
+
 // forms are the shapes of configuration that Adapt makes, with what must and must not stand in each.
 var forms = map[string]struct {
 	settings envoy.Settings
@@ -79,6 +84,21 @@ var forms = map[string]struct {
 		envoy.Settings{Upstream: config.Upstream{Host: "127.0.0.1", Port: 443, TLS: true}, CABundle: "testdata/ca.pem"},
 		[]string{`"hostRewriteLiteral": "127.0.0.1"`, `"sanType": "IP_ADDRESS"`, `"exact": "127.0.0.1"`},
 		[]string{`"sni"`, "autoSniSanValidation"},
+	},
+	"mutual TLS by name": {
+		envoy.Settings{ControlPlane: "keywheel.example.org:18000", TLS: clientTLS("keywheel.example.org")},
+		[]string{`"address": "keywheel.example.org"`, `"sni": "keywheel.example.org"`, `"filename": "testdata/key.pem"`, `"alpnProtocols"`, `"connectTimeout": "5s"`},
+		[]string{`"type": "STATIC"`, `"sanType"`},
+	},
+	"mutual TLS by address": {
+		envoy.Settings{ControlPlane: "192.0.2.7:18000", TLS: clientTLS("192.0.2.7")},
+		[]string{`"address": "192.0.2.7"`, `"sanType": "IP_ADDRESS"`, `"exact": "192.0.2.7"`, `"type": "STATIC"`},
+		[]string{`"sni": "192.0.2.7"`},
+	},
+	"mutual TLS where there is a socket": {
+		envoy.Settings{ControlPlane: "unix:/run/keywheel/xds.sock", TLS: clientTLS("keywheel.example.org")},
+		[]string{`"path": "/run/keywheel/xds.sock"`, `"connectTimeout": "1s"`},
+		[]string{"keywheel.example.org", "alpnProtocols"},
 	},
 	"unix socket": {
 		envoy.Settings{ControlPlane: "unix:/run/keywheel/xds.sock", ListenAddr: "[::1]:8000", AdminAddr: "127.0.0.2:9000", NodeID: "n7"},
@@ -133,6 +153,9 @@ func TestEnvoyAcceptsEachForm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			form.settings.WasmPath = module
 			form.settings.CABundle = bundle
+			if form.settings.TLS != nil {
+				form.settings.TLS = filesOf(t, *form.settings.TLS)
+			}
 			text, err := envoy.Configure(keywheel.EnvoyYAML, form.settings)
 			if err != nil {
 				t.Fatal(err)
@@ -148,6 +171,29 @@ func TestEnvoyAcceptsEachForm(t *testing.T) {
 			}
 		})
 	}
+}
+
+// filesOf makes the files for a test.
+func filesOf(t *testing.T, set envoy.ClientTLS) *envoy.ClientTLS {
+	t.Helper()
+	ca, err := mtlstest.NewCA("private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue(mtlstest.Leaf{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(path *string, content []byte) {
+		*path = filepath.Join(t.TempDir(), filepath.Base(*path))
+		if err := os.WriteFile(*path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(&set.CertFile, pair.Certificate)
+	write(&set.KeyFile, pair.Key)
+	write(&set.CAFile, ca.PEM)
+	return &set
 }
 
 func TestErrorsNameThePart(t *testing.T) {

@@ -5,11 +5,14 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"keywheel/xds/config"
 )
@@ -89,4 +92,41 @@ func expectName(m *tlsv3.UpstreamTlsContext, validation *tlsv3.CertificateValida
 		SanType: tlsv3.SubjectAltNameMatcher_IP_ADDRESS,
 		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: host}},
 	}}
+}
+
+// ClientTLS is how Envoy and the control plane know each other. The files are PEM, with absolute paths as Envoy sees them.
+type ClientTLS struct {
+	CertFile string // what Envoy shows
+	KeyFile  string
+	CAFile   string // whose certificate the control plane must show
+	Name     string // that it must be for: a DNS name or an IP address
+}
+
+// slower is the connect timeout of a control plane on another machine, handshake included.
+const slower = 5 * time.Second
+
+// secureControlPlane has the control plane's cluster speak TLS.
+func secureControlPlane(c *clusterv3.Cluster, t *ClientTLS) error {
+	file := func(path string) *corev3.DataSource {
+		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path}}
+	}
+	validation := &tlsv3.CertificateValidationContext{TrustedCa: file(t.CAFile)}
+	m := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{
+			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2, TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+		},
+		TlsCertificates:       []*tlsv3.TlsCertificate{{CertificateChain: file(t.CertFile), PrivateKey: file(t.KeyFile)}},
+		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: validation},
+		AlpnProtocols:         []string{"h2"},
+	}}
+	expectName(m, validation, t.Name)
+	config, err := anypb.New(m)
+	if err != nil {
+		return fmt.Errorf("the cluster %s: %w", c.GetName(), err)
+	}
+	c.TransportSocket = &corev3.TransportSocket{
+		Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: config},
+	}
+	c.ConnectTimeout = durationpb.New(slower)
+	return nil
 }
