@@ -28,6 +28,7 @@ type families struct {
 	reports, reportsRepeated, reportsMissed, notesMissed              *family
 	findingsIgnored, unknownCredentials, oldWindows, quarantined      *family
 	storeFailures, storeRestored                                      *family
+	certificate                                                       *family
 }
 
 func newFamilies() *families {
@@ -126,6 +127,8 @@ func (f *families) describeIntake() {
 	f.findingsIgnored = f.counter("findings_ignored_total", "Findings about credentials that are not in force.")
 	f.unknownCredentials = f.counter("unknown_credential_uses_total", "Uses of credentials of no configured key.")
 	f.oldWindows = f.counter("old_windows_total", "Days in usage reports that are over, or too far ahead.")
+	f.certificate = f.gauge("tls_certificate_expiry_timestamp_seconds",
+		"When the certificate expires that Envoys are shown, by the host's clock. None without TLS.")
 	f.quarantined = f.counter("quarantined_steps_total", "Steps of usage that were set aside, as no number of requests explains them.")
 	f.storeFailures = f.counter("store_failures_total", "Times that a change of the account could not be written.")
 	f.storeRestored = f.counter("store_restored_total", "Times that Envoys knew of a newer account than the store, which then is a restored backup.")

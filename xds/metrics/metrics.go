@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -29,7 +30,10 @@ type Options struct {
 	Reports   func() collector.Stats // what became of usage reports; nil: it is left out
 	Receivers func() []string        // the names of those who are told of what happens; nil: there are none
 	Version   string                 // Keywheel's own
-	Log       *slog.Logger           // nil: nothing is logged
+
+	CertificateExpires func() time.Time // of the control plane, by the host's clock; zero: it has none, nil: as well
+
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // maxScrapes is how many answers are made at once: the path needs no token.
@@ -97,6 +101,9 @@ func (a *account) Collect(ch chan<- prometheus.Metric) {
 	}
 	a.showProxies(out, &v)
 	a.showIntake(out)
+	if a.CertificateExpires != nil {
+		out.instant(a.certificate, a.CertificateExpires())
+	}
 	a.counts.update(a.Ledger, &v)
 	a.counts.show(out)
 	a.told.update(a.Ledger)

@@ -44,6 +44,7 @@ type world struct {
 	metrics http.Handler
 	reports collector.Stats
 	keys    []ledger.KeyConfig
+	expires time.Time // the certificate
 }
 
 func at(clock string) time.Time {
@@ -68,6 +69,7 @@ func threeKeys() []ledger.KeyConfig {
 func newWorld(t tb, keys []ledger.KeyConfig) *world {
 	t.Helper()
 	w := &world{tb: t, now: at("08:00"), host: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), memory: storetest.NewMemory(), keys: keys}
+	w.expires = at("08:00").AddDate(0, 0, 90)
 	w.restart()
 	return w
 }
@@ -100,6 +102,7 @@ func (w *world) restart() {
 	handler, err := metrics.New(metrics.Options{
 		Ledger: l, Receivers: func() []string { return []string{"email", "telegram"} },
 		Reports: func() collector.Stats { w.mu.Lock(); defer w.mu.Unlock(); return w.reports }, Version: "1.2.3",
+		CertificateExpires: func() time.Time { return w.expires },
 	})
 	if err != nil {
 		w.Fatal(err)
