@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"keywheel/xds/config"
+	"keywheel/xds/mtls/mtlstest"
 )
 
 // TestEnvExamples: every line of them is a setting that exists, with a value that is taken.
@@ -45,6 +46,7 @@ func testEnvExample(t *testing.T, example string) {
 // loadExample reads settings from a file of this name alone. Every file that they name holds a secret.
 func loadExample(t *testing.T, name, content string, keysOptional bool) (*config.Config, error) {
 	t.Helper()
+	certificates := exampleCertificates(t)
 	c, _, err := config.Load(config.Options{
 		StateHome: t.TempDir(), WorkDir: t.TempDir(), KeysOptional: keysOptional,
 		ReadFile: func(path string) ([]byte, error) {
@@ -59,11 +61,28 @@ func loadExample(t *testing.T, name, content string, keysOptional bool) (*config
 				return []byte("123456789:the-token-from-BotFather"), nil
 			case strings.HasPrefix(path, "/run/secrets/"):
 				return []byte("gsk_0123456789ABCDEFGHIJ_of_" + base), nil
+			case certificates[path] != nil:
+				return certificates[path], nil
 			}
 			return nil, fs.ErrNotExist
 		},
 	})
 	return c, err
+}
+
+// exampleCertificates are what the examples name, by path.
+func exampleCertificates(t *testing.T) map[string][]byte {
+	t.Helper()
+	ca, err := mtlstest.NewCA("private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example.org"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dir = "/etc/keywheel/"
+	return map[string][]byte{dir + "cert.pem": pair.Certificate, dir + "key.pem": pair.Key, dir + "ca.pem": ca.PEM}
 }
 
 // TestFileExample: the example of keywheel.yaml is taken as it stands, shows every field that editors know, and tells them
@@ -75,7 +94,7 @@ func TestFileExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Keys) != 3 || c.Notify.Telegram == nil || c.Notify.Email == nil || c.Notify.Webhook == nil || len(c.Notify.Routes) != 4 || len(c.MasterKeys) != 1 {
+	if len(c.Keys) != 3 || c.Notify.Telegram == nil || c.Notify.Email == nil || c.Notify.Webhook == nil || len(c.Notify.Routes) != 4 || c.TLS == nil || len(c.MasterKeys) != 1 {
 		t.Errorf("it lacks something: %+v", c)
 	}
 	for _, field := range schemaFields(t) {

@@ -34,6 +34,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := canConnect(o.Config, xds); err != nil {
+		return err
+	}
 	wasm, err := modulePath(o.Config)
 	if err != nil {
 		return err
@@ -72,7 +75,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	p.banner(o, fmt.Sprintf("control plane for Envoys at %s; the filter's module is %s", xds, wasm))
+	p.banner(o, fmt.Sprintf("control plane for Envoys at %s%s; the filter's module is %s", xds, p.guarded(), wasm))
 	select {
 	case <-ctx.Done():
 	case <-p.failed:
@@ -89,6 +92,9 @@ func EnvoyConfig(_ context.Context, o Options) error {
 	adapted, err := bootstrap(o, o.Config.ServeXDSAddr(), wasm)
 	if err != nil {
 		return err
+	}
+	if t := o.Config.TLS; t != nil && !t.Identity.CanConnect() {
+		o.Log.Warn("Envoy cannot show the certificate at " + t.CertFile + ", as it is for servers only: where Envoy runs, put one for clients (clientAuth) there")
 	}
 	_, err = o.Stdout.Write(append(adapted, '\n'))
 	return err
@@ -124,13 +130,17 @@ func bootstrap(o Options, xds config.Address, wasm string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	address, secured, err := controlPlane(o, xds)
+	if err != nil {
+		return nil, err
+	}
 	node, err := os.Hostname()
 	if err != nil {
 		node = "keywheel"
 	}
 	return envoy.Configure(text, envoy.Settings{
 		NodeID: node, ListenAddr: o.Config.ListenAddr.Listen(), AdminAddr: o.Config.EnvoyAdminAddr.Listen(),
-		ControlPlane: xds.String(), WasmPath: wasm, CABundle: ca, Upstream: o.Config.Upstream,
+		ControlPlane: address, TLS: secured, WasmPath: wasm, CABundle: ca, Upstream: o.Config.Upstream,
 	})
 }
 

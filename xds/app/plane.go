@@ -21,6 +21,7 @@ import (
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
 	"keywheel/xds/metrics"
+	"keywheel/xds/mtls"
 	"keywheel/xds/probe"
 	"keywheel/xds/roster"
 	"keywheel/xds/seal"
@@ -40,6 +41,7 @@ type plane struct {
 	ledger *ledger.Ledger
 	roster *roster.Roster
 	people *people
+	peers  *mtls.Keeper // nil: xDS is served in the clear
 	xds    *server.Server
 	admin  *http.Server
 
@@ -94,6 +96,7 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 	if p.roster, err = openRoster(ctx, o, l); err != nil {
 		return nil, err
 	}
+	p.peers = peers(o, addr)
 	return p, p.listen(ctx, o, addr, wasm)
 }
 
@@ -130,13 +133,14 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 		return err
 	}
 	reports := collector.New(p.ledger, peer, o.Log)
-	p.xds = server.New(server.Config{
+	p.xds = server.New(p.secured(server.Config{
 		Cache: publisher.Cache(), Redact: publisher.Redact, Observer: p.ledger, Logger: o.Log,
 		Refresh: func(ctx context.Context) error { _, err := publisher.Refresh(ctx); return err },
 		Reports: o.tracing.Handler(reports, "usage report"),
-	})
+	}))
 	shown, err := metrics.New(metrics.Options{
 		Ledger: p.ledger, Reports: reports.Stats, Receivers: p.people.names, Version: o.Version, Log: o.Log,
+		CertificateExpires: p.certificateExpires,
 	})
 	if err != nil {
 		return err
@@ -146,7 +150,7 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 		return err
 	}
 	p.token = token
-	xdsListener, err := server.Listen(addr.String(), o.Config.XDSInsecure)
+	xdsListener, err := server.Listen(addr.String(), p.peers != nil || o.Config.XDSInsecure)
 	if err != nil {
 		return err
 	}
@@ -168,6 +172,7 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 	})
 	p.beside(func() error { return publisher.Run(run) })
 	p.beside(func() error { p.tick(run, o); return nil })
+	p.beside(func() error { p.remind(run, o); return nil })
 	p.beside(func() error { p.people.run(run); return nil })
 	if !o.Demo {
 		p.beside(func() error { p.reload(run, o); return nil })

@@ -137,5 +137,6 @@ func (p *plane) reconfigure(ctx context.Context, o Options, c *config.Config, by
 	}
 	p.publisher.SetInterval(c.PushInterval)
 	p.people.set(o, c, told)
+	p.renew(o, c)
 	return nil
 }

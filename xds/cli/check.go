@@ -45,10 +45,6 @@ func (p *Program) printSettings(cfg *config.Config, warnings []config.Warning) e
 	if err != nil {
 		return err
 	}
-	xds := "a socket beside the store (run), " + cfg.ServeXDSAddr().String() + " (serve)"
-	if !cfg.XDSAddr.IsZero() {
-		xds = cfg.XDSAddr.String()
-	}
 	rows := [][]string{}
 	for _, key := range cfg.Keys {
 		rows = append(rows, []string{keyName(key.ID, key.Label), fmt.Sprintf("priority %d, %s, %s", key.Priority, key.Tier, limits(key))})
@@ -58,7 +54,7 @@ func (p *Program) printSettings(cfg *config.Config, warnings []config.Warning) e
 		[]string{"Clients", cfg.ListenAddr.String()},
 		[]string{"Envoy's admin", cfg.EnvoyAdminAddr.String()},
 		[]string{"Admin API", cfg.AdminAddr.String()},
-		[]string{"xDS and reports", xds},
+		[]string{"xDS and reports", xdsPlace(cfg)},
 		[]string{"Account", cfg.StorePath},
 		[]string{"Strategy", string(cfg.Strategy)},
 		[]string{"Told", strings.Join(append([]string{"log", "page"}, told...), ", ")},
@@ -72,6 +68,19 @@ func (p *Program) printSettings(cfg *config.Config, warnings []config.Warning) e
 		}
 	}
 	return nil
+}
+
+// xdsPlace is where xDS is served, and how.
+func xdsPlace(cfg *config.Config) string {
+	serve := cfg.ServeXDSAddr()
+	place := serve.String()
+	if cfg.TLS != nil && serve.Unix == "" {
+		place += " by mutual TLS"
+	}
+	if cfg.XDSAddr.IsZero() {
+		place = "a socket beside the store (run), " + place + " (serve)"
+	}
+	return place
 }
 
 // limits are a key's limits in words.

@@ -20,6 +20,8 @@ type flags struct {
 	speed       float64
 	speedGiven  bool
 	envoyConfig string
+
+	controlPlane string
 }
 
 func (p *Program) runCommand() *cobra.Command {
@@ -66,6 +68,7 @@ func (p *Program) envoyConfigCommand() *cobra.Command {
 		},
 	}
 	envoyConfigFlag(cmd, &f)
+	cmd.Flags().StringVar(&f.controlPlane, "control-plane", "", "`host:port` by which that Envoy reaches keywheel serve, if it is on another machine")
 	return cmd
 }
 
@@ -102,7 +105,8 @@ func (p *Program) options(f *flags, keysOptional bool) (app.Options, error) {
 		warnings = append(warnings, config.Warning{Name: "--demo", Text: "your own keys are not used; the demo makes up its own"})
 	}
 	return app.Options{
-		Config: cfg, Warnings: warnings, Settings: p.settings(keysOptional), Clock: now, Demo: f.demo, EnvoyConfigPath: f.envoyConfig, Version: p.Version,
+		Config: cfg, Warnings: warnings, Settings: p.settings(keysOptional), Clock: now, Demo: f.demo, EnvoyConfigPath: f.envoyConfig,
+		ControlPlane: f.controlPlane, Version: p.Version,
 		Stdout: p.Stdout, Stderr: p.Stderr,
 		Log: logging.New(p.Stderr, logging.Options{
 			Level: cfg.LogLevel, JSON: cfg.LogFormat == config.LogJSON, Color: logging.Colorful(p.Stderr, p.getenv), Now: now.Now,

@@ -40,6 +40,7 @@ type Config struct {
 	AdminAddr      Address
 	XDSAddr        Address // zero: not set; see RunXDSAddr and ServeXDSAddr
 	XDSInsecure    bool    // plain xDS to other machines was asked for by name
+	TLS            *TLS    // by which xDS is served over TCP; nil: in the clear
 	AdminToken     secret.Key
 	AdminReadToken secret.Key
 	MasterKeys     []secret.Key // the first seals what is stored, all open it; empty: nothing can be sealed
@@ -154,6 +155,7 @@ func (c *Config) ForDemo(upstream Upstream, dir string) (*Config, error) {
 	demo.Upstream = upstream
 	demo.StorePath = filepath.Join(dir, storeFile)
 	demo.XDSAddr = Address{}
+	demo.TLS = nil
 	demo.Notify = Notify{}
 	demo.Keys = nil
 	for n := range demoKeys {

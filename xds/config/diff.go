@@ -17,6 +17,7 @@ var effects = []struct {
 	{"KEYWHEEL_PUSH_INTERVAL", true, func(c *Config) any { return c.PushInterval }},
 	{"KEYWHEEL_CALLER_HEADER", true, func(c *Config) any { return c.CallerHeader }},
 	{"KEYWHEEL_USE_KEY_HEADER", true, func(c *Config) any { return c.UseKeyHeader }},
+	{certSetting, true, func(c *Config) any { return c.TLS.digest() }}, // new files, for new connections
 	{"KEYWHEEL_NOTIFY_ROUTES", true, func(c *Config) any { return c.Notify.Routes }},
 	{"TELEGRAM_BOT_TOKEN", true, func(c *Config) any { return c.Notify.Telegram }},  // with TELEGRAM_CHAT_ID, TELEGRAM_API_URL
 	{"SMTP_URL", true, func(c *Config) any { return c.Notify.Email }},               // with ALERT_EMAIL_FROM, ALERT_EMAIL_TO
@@ -31,6 +32,7 @@ var effects = []struct {
 	{"KEYWHEEL_ADMIN_ADDR", false, func(c *Config) any { return c.AdminAddr }},               // clients know it
 	{"KEYWHEEL_XDS_ADDR", false, func(c *Config) any { return c.XDSAddr }},                   // Envoys know it
 	{"KEYWHEEL_XDS_INSECURE", false, func(c *Config) any { return c.XDSInsecure }},           // as the address
+	{certSetting, false, func(c *Config) any { return c.TLS != nil }},                        // Envoys know it
 	{"KEYWHEEL_ADMIN_TOKEN", false, func(c *Config) any { return c.AdminToken }},             // sessions were opened with it
 	{"KEYWHEEL_ADMIN_READ_TOKEN", false, func(c *Config) any { return c.AdminReadToken }},    // as the other token
 	{"KEYWHEEL_MASTER_KEY", false, func(c *Config) any { return c.MasterKeys }},              // what is stored is sealed anew at the start

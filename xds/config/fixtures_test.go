@@ -4,14 +4,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"keywheel/xds/config"
+	"keywheel/xds/mtls/mtlstest"
 )
 
 var update = flag.Bool("update", false, "write the .want files anew")
@@ -28,7 +32,13 @@ func options(fixture string, environ ...string) config.Options {
 		dotEnv, file = "", fixture
 	}
 	return config.Options{
-		Environ: environ, WorkDir: workDir, StateHome: home + "/.local/state",
+		Environ: environ, WorkDir: workDir, StateHome: home + "/.local/state", Now: func() time.Time { return june },
+		FileMode: func(path string) (fs.FileMode, error) {
+			if filepath.Base(path) == "open-key.pem" {
+				return 0o644, nil
+			}
+			return 0o600, nil
+		},
 		ReadFile: func(path string) ([]byte, error) {
 			switch path {
 			case ".env":
@@ -40,10 +50,33 @@ func options(fixture string, environ ...string) config.Options {
 			if err != nil {
 				return nil, err
 			}
+			if content, made := certificates()[rel]; made {
+				return content, nil
+			}
 			return os.ReadFile(filepath.Join("testdata", rel))
 		},
 	}
 }
+
+// june is when certificates are judged.
+var june = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// certificates are files of fixtures that are made anew each time, by their paths in the working directory.
+var certificates = sync.OnceValue(func() map[string][]byte {
+	ca, err := mtlstest.NewCA("private")
+	if err != nil {
+		panic(err)
+	}
+	files := map[string][]byte{"tls/ca.pem": ca.PEM, "tls/broken.pem": []byte("-----BEGIN PRIVATE KEY-----\nZ3NrX0NBTkFSWQ==\n-----END PRIVATE KEY-----\n")}
+	for name, until := range map[string]time.Time{"": {}, "open-": {}, "short-": june.AddDate(0, 0, 7)} {
+		pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example", "192.0.2.7"}, Until: until})
+		if err != nil {
+			panic(err)
+		}
+		files["tls/"+name+"cert.pem"], files["tls/"+name+"key.pem"] = pair.Certificate, pair.Key
+	}
+	return files
+})
 
 // fixtures lists the .env and keywheel.yaml files of a kind, good or bad. None at all is a broken test.
 func fixtures(t testing.TB, kind string) []string {
@@ -135,6 +168,9 @@ func dump(c *config.Config, warnings []config.Warning) string {
 	}
 	if c.CallerHeader != "" || c.UseKeyHeader {
 		fmt.Fprintf(&b, "caller header: %s use key header: %v\n", c.CallerHeader, c.UseKeyHeader)
+	}
+	if c.TLS != nil {
+		fmt.Fprintf(&b, "TLS: certificate %s for %s key %s authorities %s\n", c.TLS.CertFile, c.TLS.Identity.Names(), c.TLS.KeyFile, c.TLS.CAFile)
 	}
 	dumpNotify(&b, c.Notify)
 	for _, w := range warnings {

@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/adrg/xdg"
+
+	"keywheel/xds/clock"
 )
 
 // Options is what Load reads from.
@@ -25,6 +28,7 @@ type Options struct {
 	WorkDir   string                            // what relative paths are relative to; default: the working directory
 	ReadFile  func(string) ([]byte, error)      // reads .env, keywheel.yaml and the files of …_FILE; default: from the disk
 	FileMode  func(string) (fs.FileMode, error) // who can read a file; default: the disk's, if files are read from it
+	Now       func() time.Time                  // by which certificates are judged; default: the host's
 }
 
 // maxFile is the most that is read of a file, in bytes.
@@ -56,6 +60,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ReadFile == nil {
 		o.ReadFile = readFile
+	}
+	if o.Now == nil {
+		o.Now = clock.Real().Now
 	}
 	return o
 }
@@ -120,7 +127,6 @@ func load(opts Options) (*Config, []Warning, sources, error) {
 	l.loadTokens(c)
 	l.loadLogging(c)
 	l.loadNotify(c)
-	l.warnFuture()
 	c.read = l.sources()
 	if len(l.problems) > 0 {
 		return nil, l.warnings, c.read, l.problems
@@ -266,19 +272,5 @@ func (l *loader) checkNames() {
 			continue
 		}
 		l.problem(name, e, "there is no such setting", "did you mean "+nearest(name)+"?")
-	}
-}
-
-// warnFuture tells of settings that are known and do nothing.
-func (l *loader) warnFuture() {
-	for _, s := range settings {
-		if !s.future {
-			continue
-		}
-		for _, name := range []string{s.name, s.name + fileSuffix} {
-			if _, set := l.lookup(name); set && (name == s.name || s.secret) {
-				l.warn(name, "it has no effect yet")
-			}
-		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 type setting struct {
 	name   string
 	secret bool // its value never shows, and name + "_FILE" may name a file that holds it
-	future bool // known, and without effect in this version
 }
 
 // settings are all names but those with a key's number in them, in the order in which they are read.
@@ -32,6 +31,9 @@ var settings = []setting{
 	{name: "KEYWHEEL_ADMIN_ADDR"},
 	{name: "KEYWHEEL_XDS_ADDR"},
 	{name: "KEYWHEEL_XDS_INSECURE"},
+	{name: certSetting},
+	{name: keySetting},
+	{name: caSetting},
 	{name: "KEYWHEEL_PUSH_INTERVAL"},
 	{name: "KEYWHEEL_ENVOY_CONCURRENCY"},
 	{name: "KEYWHEEL_WASM"},
@@ -52,9 +54,6 @@ var settings = []setting{
 	{name: "KEYWHEEL_WEBHOOK_SECRET", secret: true},
 	{name: "KEYWHEEL_NOTIFY_URLS", secret: true},
 	{name: "KEYWHEEL_NOTIFY_ROUTES"},
-	{name: "KEYWHEEL_TLS_CERT", future: true},
-	{name: "KEYWHEEL_TLS_KEY", future: true},
-	{name: "KEYWHEEL_TLS_CA", future: true},
 }
 
 // keyFields are the endings of GROQ_KEY_n_….

@@ -2,6 +2,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,7 @@ func (l *loader) loadPlaces(c *Config) {
 	c.EnvoyAdminAddr = l.tcpAddress("KEYWHEEL_ENVOY_ADMIN_ADDR", defaultEnvoyAdminPort)
 	c.AdminAddr = l.tcpAddress("KEYWHEEL_ADMIN_ADDR", defaultAdminPort)
 	c.XDSInsecure = l.boolean("KEYWHEEL_XDS_INSECURE")
+	c.TLS = l.tls()
 	c.XDSAddr = l.xdsAddress(c.XDSInsecure)
 	l.checkOverlaps(c)
 	l.warnExposed(c)
@@ -50,14 +52,21 @@ func (l *loader) tcpAddress(name string, port int) Address {
 	return a
 }
 
-// xdsAddress reads host:port or unix:/path. Whoever reaches it is given the keys.
+// xdsAddress reads host:port or unix:/path. Whoever reaches it is given the keys, unless clients prove who they are.
 func (l *loader) xdsAddress(insecure bool) Address {
 	const name = "KEYWHEEL_XDS_ADDR"
 	e, set := l.lookup(name)
 	if !set {
 		return Address{}
 	}
+	secured := slices.ContainsFunc(tlsSettings(), l.given)
+	if secured && insecure {
+		l.warn("KEYWHEEL_XDS_INSECURE", "it has no effect, as "+l.called(certSetting)+" is set")
+	}
 	if path, ok := strings.CutPrefix(e.value, "unix:"); ok {
+		if secured {
+			l.warn(certSetting, "it has no effect, as "+l.called(name)+" is a Unix socket, which no other machine reaches")
+		}
 		a, err := parseUnix(path, l.opts.WorkDir)
 		if err != nil {
 			l.problem(name, e, l.show(e.value)+" is no socket: "+err.Error(), "write a path such as unix:/run/keywheel/xds.sock")
@@ -68,13 +77,15 @@ func (l *loader) xdsAddress(insecure bool) Address {
 	switch {
 	case err != nil:
 		l.problem(name, e, l.show(e.value)+" is no address to listen on: "+err.Error(), tcpFix(defaultXDSPort)+" or unix:/run/keywheel/xds.sock")
+	case secured:
 	case a.Local():
 		l.warn(name, "every process of this machine can fetch the keys there; a Unix socket lets only your own")
 	case insecure:
 		l.warn(name, "everybody who reaches "+a.String()+" can fetch the keys there, and read them on the way")
 	default:
 		l.problem(name, e, "other machines could fetch the keys at "+a.String(),
-			"write "+loopback(defaultXDSPort).String()+" or unix:/path, or set "+l.calledLike("KEYWHEEL_XDS_INSECURE", name)+" to true if that network is your own")
+			"set "+l.calledLike(certSetting, name)+", "+l.calledLike(keySetting, name)+" and "+l.calledLike(caSetting, name)+
+				", write "+loopback(defaultXDSPort).String()+" or unix:/path, or set "+l.calledLike("KEYWHEEL_XDS_INSECURE", name)+" to true if that network is your own")
 	}
 	return a
 }

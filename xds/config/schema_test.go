@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"keywheel/xds/mtls/mtlstest"
 )
 
 // schema is what this test understands of JSON schema.
@@ -114,6 +116,7 @@ func settingsOf(t *testing.T, values map[string]any) []byte {
 
 func loadFile(t *testing.T, content []byte) (*Config, error) {
 	t.Helper()
+	certificates := examplePEM(t)
 	c, _, err := Load(Options{StateHome: "/state", WorkDir: "/home/me", ReadFile: func(path string) ([]byte, error) {
 		switch {
 		case strings.HasPrefix(path, "/run/secrets/smtp"):
@@ -126,6 +129,8 @@ func loadFile(t *testing.T, content []byte) (*Config, error) {
 			return []byte("ntfy://ntfy.sh/from-a-file"), nil
 		case strings.HasPrefix(path, "/run/secrets/"):
 			return []byte("a-secret-from-the-file" + strings.ReplaceAll(path, "/", "-")), nil
+		case strings.HasPrefix(path, "/etc/keywheel/"):
+			return certificates[path], nil
 		case path == "/home/me/keywheel.yaml":
 			return content, nil
 		}
@@ -135,6 +140,21 @@ func loadFile(t *testing.T, content []byte) (*Config, error) {
 		c.read = nil
 	}
 	return c, err
+}
+
+// examplePEM are the files that the schema's examples of certificates name.
+func examplePEM(t *testing.T) map[string][]byte {
+	t.Helper()
+	ca, err := mtlstest.NewCA("private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const dir = "/etc/keywheel/"
+	return map[string][]byte{dir + "cert.pem": pair.Certificate, dir + "key.pem": pair.Key, dir + "ca.pem": ca.PEM}
 }
 
 // TestSchemaIsWhatIsRead holds the schema to the fields: editors offer what is taken, and nothing else.

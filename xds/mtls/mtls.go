@@ -198,7 +198,7 @@ const (
 func (id *Identity) Concerns(now time.Time) []Flaw {
 	var flaws []Flaw
 	tell := func(part Part, wrong, fix string) { flaws = append(flaws, Flaw{part, wrong, fix}) }
-	const renew = "renew it; the new one is taken over while Keywheel runs"
+	const renew = "renew it, and the new one is taken over while Keywheel runs"
 	switch {
 	case now.Before(id.leaf.NotBefore):
 		tell(Certificate, "it is not valid before "+date(id.leaf.NotBefore)+", and until then every Envoy refuses it", "")
