@@ -56,6 +56,7 @@ func (c *Client) URL() string { return c.base }
 type Call struct {
 	Method string // empty: POST
 	Path   string // empty: ChatPath
+	Host   string // empty: the listener's address
 	Header http.Header
 
 	// Body is what is sent as it is; nil: a chat made of the fields below.
@@ -152,6 +153,7 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, string,
 	if tag == "" {
 		tag = fmt.Sprintf("call-%d", tags.Add(1))
 	}
+	req.Host = call.Host // empty: as the URL says
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+ClientSecret)
 	req.Header.Set(fakegroq.TagHeader, tag)

@@ -59,6 +59,7 @@ type Envoy struct {
 	*Process // the newest; nil before Start
 
 	Bootstrap   Bootstrap
+	Text        string // the configuration as YAML, in place of Bootstrap; empty: Bootstrap
 	Admin       string // host:port
 	Concurrency int    // worker threads
 	LogLevel    string // empty: warning
@@ -73,6 +74,12 @@ func NewEnvoy(t testing.TB, b Bootstrap) *Envoy {
 		t.Fatal(err)
 	}
 	return &Envoy{Bootstrap: b, Admin: admin, Concurrency: 2, dir: tempDir(t)}
+}
+
+// NewEnvoyFile prepares an Envoy that reads a configuration as it stands, whose admin interface listens on admin.
+func NewEnvoyFile(t testing.TB, f *File, admin string) *Envoy {
+	t.Helper()
+	return &Envoy{Text: f.Text, Admin: admin, Concurrency: 2, dir: tempDir(t)}
 }
 
 // EnvoyConfig is the bootstrap that `keywheel envoy-config` prints for the same settings.
@@ -92,10 +99,13 @@ func (k *Keywheel) EnvoyConfig(t testing.TB) Bootstrap {
 // Start runs Envoy and returns once it serves. Whether it has its keys is another question: WaitAssigned.
 func (e *Envoy) Start(t testing.TB) {
 	t.Helper()
-	path := filepath.Join(e.dir, "envoy.json")
-	config, err := json.Marshal(e.Bootstrap)
-	if err != nil {
-		t.Fatal(err)
+	path, config := filepath.Join(e.dir, "envoy.yaml"), []byte(e.Text)
+	if e.Text == "" {
+		var err error
+		path = filepath.Join(e.dir, "envoy.json")
+		if config, err = json.Marshal(e.Bootstrap); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile(path, config, 0o600); err != nil {
 		t.Fatal(err)
