@@ -39,8 +39,14 @@ func findEndpoint(method, path string) (e endpoint, ok bool) {
 		}
 	}
 	e, ok = endpoints[rest]
-	if model, found := strings.CutPrefix(rest, "models/"); !ok && found && model != "" && !strings.Contains(model, "..") {
+	if model, found := strings.CutPrefix(rest, "models/"); !ok && found && model != "" && !climbs(model) {
 		e, ok = endpoints["models"]
 	}
 	return e, ok && method == e.method
+}
+
+// climbs says whether a path may lead out of its folder. A dot can be written as %2e, and not every Envoy writes paths
+// anew before it asks us.
+func climbs(path string) bool {
+	return strings.Contains(path, "..") || strings.Contains(path, "%2e") || strings.Contains(path, "%2E")
 }

@@ -201,6 +201,8 @@ func TestWhatNeverGoesUpstream(t *testing.T) {
 			{"another endpoint", [][2]string{{":method", "GET"}, {":path", "/v1/files"}}, 403, "endpoint_not_allowed"},
 			{"another method", [][2]string{{":method", "DELETE"}, {":path", "/v1/models"}}, 403, "endpoint_not_allowed"},
 			{"a path that climbs", [][2]string{{":method", "GET"}, {":path", "/v1/models/../files"}}, 403, "endpoint_not_allowed"},
+			{"a path that climbs in disguise", [][2]string{{":method", "GET"}, {":path", "/v1/models/%2E%2e/files"}}, 403, "endpoint_not_allowed"},
+			{"a path that half climbs in disguise", [][2]string{{":method", "GET"}, {":path", "/v1/models/.%2e/files"}}, 403, "endpoint_not_allowed"},
 			{"a second pass", chat([2]string{"x-keywheel-hop", "1"}), 508, "loop_detected"},
 		} {
 			if e.call(c.headers, "") != types.ActionPause {
