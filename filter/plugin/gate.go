@@ -28,6 +28,7 @@ type gate struct {
 	vm   *vm
 	root *root
 
+	seen      bool  // the request came by here; false: a filter before this one answered it
 	startMS   int64 // host's time of the request's headers
 	endpoint  endpoint
 	length    int64 // of the request body, as its header says or as far as it was seen
@@ -53,7 +54,7 @@ type gate struct {
 // OnHttpRequestHeaders implements types.HttpContext.
 func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	defer guard("request headers")
-	g.startMS = hostMS()
+	g.seen, g.startMS = true, hostMS()
 	headers, err := proxywasm.GetHttpRequestHeaders()
 	if err != nil {
 		return g.refuse(internalError())
@@ -210,6 +211,9 @@ func (g *gate) refuse(r reply) types.Action {
 // OnHttpResponseHeaders implements types.HttpContext.
 func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	defer guard("response headers")
+	if !g.seen {
+		return types.ActionContinue
+	}
 	headers, err := proxywasm.GetHttpResponseHeaders()
 	if err != nil {
 		return types.ActionContinue
@@ -267,9 +271,13 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 	return types.ActionContinue
 }
 
-// OnHttpStreamDone implements types.HttpContext: every call ends here, aborted ones too.
+// OnHttpStreamDone implements types.HttpContext: every call ends here, aborted ones too. One that a filter before this one
+// answered, as authentication does, was none of ours.
 func (g *gate) OnHttpStreamDone() {
 	defer guard("stream done")
+	if !g.seen {
+		return
+	}
 	if g.meter != nil {
 		g.meter.End()
 	}
