@@ -77,3 +77,14 @@ func TestFragmentsAreThoseOfEnvoyYAML(t *testing.T) {
 		t.Errorf("(-envoy.yaml +README.md)\n%s", diff)
 	}
 }
+
+// TestExamplesHaveThePartsOfEnvoyYAML: what is Keywheel's in the examples is what envoy.yaml has.
+func TestExamplesHaveThePartsOfEnvoyYAML(t *testing.T) {
+	want := partsOf(t, parse(t, string(keywheel.EnvoyYAML)))
+	for _, example := range []string{"plain-envoy", "client-auth", "access-log"} {
+		got := partsOf(t, parse(t, string(read(t, "examples/"+example+"/envoy.yaml"))))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-envoy.yaml +example)\n%s", example, diff)
+		}
+	}
+}

@@ -101,6 +101,21 @@ func TestPathsInDocumentsExist(t *testing.T) {
 	}
 }
 
+// TestLinksOfPagesExist looks at the links of the pages that stand beside what they are about.
+func TestLinksOfPagesExist(t *testing.T) {
+	for _, page := range files(t, ".md") {
+		folder := filepath.Dir(page)
+		if folder == "." {
+			continue
+		}
+		for _, match := range linked.FindAllStringSubmatch(string(read(t, page)), -1) {
+			if _, err := os.Stat(filepath.Join(folder, match[1])); err != nil && !strings.Contains(match[1], ":") {
+				t.Errorf("%s links to %s, which is not there", page, match[1])
+			}
+		}
+	}
+}
+
 // exists says whether path is a file, a folder, the name of a file somewhere, or a package with one of its names.
 func exists(path string, all []string) bool {
 	path = strings.TrimSuffix(path, "/")
