@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 )
 
 // MinVersion is the oldest Envoy that runs the filter: older ones kill a Go module at a garbage collection.
@@ -100,8 +101,34 @@ const ways = `To go on, do one of these:
 
 var versionLine = regexp.MustCompile(`version: [0-9a-f]*/(\d+)\.(\d+)\.(\d+)[^/]*/`)
 
+// Installed returns the Envoy that $ENVOY names, else envoy on PATH, whatever its version. Nothing is downloaded.
+func Installed(ctx context.Context, o Options) (path, version string, err error) {
+	o = o.withDefaults()
+	name := o.Getenv("ENVOY")
+	if name == "" {
+		name = "envoy"
+	}
+	if path, err = o.LookPath(name); err != nil {
+		return "", "", err
+	}
+	version, err = o.version(ctx, path)
+	return path, version, err
+}
+
 // check returns the version of the Envoy at path, or why it will not do.
 func (o Options) check(ctx context.Context, path string) (string, error) {
+	version, err := o.version(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	if !RecentVersion(version) {
+		return "", fmt.Errorf("%s is Envoy %s; Keywheel needs %s or newer", path, version, MinVersion)
+	}
+	return version, nil
+}
+
+// version returns the version of the Envoy at path: 1.40.0.
+func (o Options) version(ctx context.Context, path string) (string, error) {
 	var out bytes.Buffer
 	if err := o.Run(ctx, &out, io.Discard, path, "--version"); err != nil {
 		return "", fmt.Errorf("%s --version: %w", path, err)
@@ -110,13 +137,16 @@ func (o Options) check(ctx context.Context, path string) (string, error) {
 	if m == nil {
 		return "", fmt.Errorf("%s is not Envoy: it does not tell its version", path)
 	}
-	version := fmt.Sprintf("%s.%s.%s", m[1], m[2], m[3])
-	major, _ := strconv.Atoi(string(m[1]))
-	minor, _ := strconv.Atoi(string(m[2]))
-	if !Recent(major, minor) {
-		return "", fmt.Errorf("%s is Envoy %s; Keywheel needs %s or newer", path, version, MinVersion)
-	}
-	return version, nil
+	return fmt.Sprintf("%s.%s.%s", m[1], m[2], m[3]), nil
+}
+
+// RecentVersion is Recent for a version that begins with two numbers, such as 1.40.0.
+func RecentVersion(version string) bool {
+	first, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	major, _ := strconv.Atoi(first)
+	minor, _ := strconv.Atoi(second)
+	return Recent(major, minor)
 }
 
 // Recent says whether an Envoy of this version can run the filter.

@@ -224,3 +224,36 @@ func TestWhatOthersSeeOfTheEnvironment(t *testing.T) {
 		t.Errorf("pip: %s", got)
 	}
 }
+
+func TestInstalledTakesWhatIsThereAndDownloadsNothing(t *testing.T) {
+	wheel, p := wheelOf(t, "the wheel's Envoy")
+	for name, v := range map[string]struct {
+		machine *machine
+		want    string // path and version
+		err     string
+	}{
+		"on PATH, too old": {&machine{programs: map[string]string{"envoy": "/bin/envoy"}, versions: map[string]string{"/bin/envoy": old}}, "/bin/envoy 1.38.9", ""},
+		"named": {&machine{env: map[string]string{"ENVOY": "mine"}, programs: map[string]string{"envoy": "/bin/envoy", "mine": "/opt/mine"},
+			versions: map[string]string{"/bin/envoy": old, "/opt/mine": custom}}, "/opt/mine 1.39.2", ""},
+		"nowhere":  {&machine{programs: map[string]string{"python3": "/bin/python3"}, index: wheel}, " ", "not found"},
+		"no Envoy": {&machine{programs: map[string]string{"envoy": "/bin/envoy"}, versions: map[string]string{"/bin/envoy": "hello"}}, "/bin/envoy ", "is not Envoy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, version, err := Installed(t.Context(), v.machine.options(t, p))
+			if got := path + " " + version; got != v.want || (err == nil) != (v.err == "") || err != nil && !strings.Contains(err.Error(), v.err) {
+				t.Errorf("%q, %v", got, err)
+			}
+			if len(v.machine.downloads) > 0 {
+				t.Errorf("downloads: %v", v.machine.downloads)
+			}
+		})
+	}
+}
+
+func TestRecentVersion(t *testing.T) {
+	for version, want := range map[string]bool{"1.39.0": true, "1.40": true, "2.0.1": true, "1.38.9": false, "0.99": false, "": false, "x": false, "1": false} {
+		if RecentVersion(version) != want {
+			t.Errorf("%q: %v", version, !want)
+		}
+	}
+}
