@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -16,13 +17,22 @@ import (
 
 func (p *Program) checkCommand() *cobra.Command {
 	var live, schema bool
+	var file envoyFile
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Say whether the settings are good, and what they are",
-		Args:  cobra.NoArgs,
+		Short: "Say whether the settings are good, and what they are; or what an Envoy configuration lacks",
+		Long: `Says whether the settings are good, and what they are. With --envoy it looks at an Envoy configuration instead, and
+says what of it keeps Keywheel from working, or keys from staying secret, and what to write there. It fails only for errors.`,
+		Example: "  keywheel check --live\n  keywheel check --envoy /etc/envoy/envoy.yaml",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if schema {
+			switch {
+			case schema:
 				return p.printf("%s", config.Schema)
+			case cmd.Flags().Changed("envoy"):
+				return p.checkEnvoy(cmd.Context(), file)
+			case file.asJSON || file.version != "":
+				return errors.New("--json and --envoy-version belong to --envoy; name the file too")
 			}
 			cfg, warnings, err := p.load(false)
 			if err != nil {
@@ -36,6 +46,11 @@ func (p *Program) checkCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "ask Groq about each key too; no tokens are spent")
 	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON schema of keywheel.yaml instead, for editors")
+	cmd.Flags().StringVar(&file.path, "envoy", "", "look at this Envoy configuration (YAML or JSON) instead; needs no settings")
+	cmd.Flags().StringVar(&file.version, "envoy-version", "", "the version of the Envoy that runs it, where that is not the one on this machine")
+	cmd.Flags().BoolVar(&file.asJSON, "json", false, "with --envoy: print JSON")
+	cmd.MarkFlagsMutuallyExclusive("envoy", "live", "schema")
+	_ = cmd.MarkFlagFilename("envoy", "yaml", "yml", "json")
 	return cmd
 }
 
