@@ -26,7 +26,7 @@ var fileMistakes = []mistake{
 	{code: "gate-twice", edits: edit(router, gateOnlyFilter+router, "                    config: {}\n", "                    config: {}\n                  keywheel.gate_only: *gate_on\n")},
 	{code: "gate-only", edits: edit(router, gateOnlyFilter+router, "                  keywheel.gate: &gate_on\n", "                  keywheel.gate_only: &gate_on\n")},
 	{code: "gate-only", how: "without retries", edits: edit(router, gateOnlyFilter+router, "                  keywheel.gate: &gate_on\n", "                  keywheel.gate_only: &gate_on\n",
-		retryPolicy, "", "                - x-keywheel-rotate\n", "", "        max_retries: 10000\n", "")},
+		retryPolicy, "", "        max_retries: 10000\n", "")},
 	{code: "gate-after-router", edits: edit(router, "          - name: early\n", gateStart, "          - name: envoy.filters.http.router\n            typed_config: "+
 		"{ \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }\n"+gateStart), refused: true},
 	{code: "auth-after-gate", edits: edit(router, basicAuth+router)},

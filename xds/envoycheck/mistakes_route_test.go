@@ -43,7 +43,6 @@ var routeMistakes = []mistake{
 	{code: "path-not-served", in: "company", edits: edit("match: { prefix: /v1/ }\n                route: &to_groq", "match: { prefix: /llm/ }\n                route: &to_groq")},
 	{code: "path-not-normalized", edits: edit("          normalize_path: true\n", "")},
 	{code: "websocket-allowed", edits: edit("                  upgrade_configs:\n                  - { upgrade_type: websocket, enabled: false }\n", "")},
-	{code: "rotate-header-shown", edits: edit("                - x-keywheel-rotate\n", "")},
 	{code: "key-header-removed", edits: edit("                - x-keywheel-rotate\n", "                - x-keywheel-rotate\n                - X-Keywheel-Key\n")},
 	{code: "accept-encoding-set", edits: edit(routeBuffer, routeBuffer+"                request_headers_to_add: [{ header: { key: Accept-Encoding, value: gzip } }]\n")},
 	{code: "authorization-set", edits: edit(routeBuffer, routeBuffer+"                request_headers_to_add: [{ header: { key: authorization, value: Bearer x } }]\n")},

@@ -21,14 +21,11 @@ func lists(list value, header string) (at value, found bool) {
 
 // checkHeaders looks at what a route does to headers that Keywheel needs, or that must not show.
 func (c *checker) checkHeaders(l *leg) {
-	removed := false
 	for _, scope := range l.scopes() {
-		_, found := lists(scope.at("response_headers_to_remove"), rotateHeader)
-		removed = removed || found
 		if at, found := lists(scope.at("response_headers_to_remove"), keyHeader); found {
 			c.add(finding{code: "key-header-removed", place: l.place, at: at,
-				wrong: "The route takes x-keywheel-key off before the gate sees the answer: the gate counts only answers that carry it, so nothing of them is counted.",
-				write: "response_headers_to_remove: [x-keywheel-rotate]"})
+				wrong: "The route takes x-keywheel-key off before the gate sees the answer, which then counts as none: usage is estimated, and refusals are not learned from.",
+				write: "# take x-keywheel-key out of response_headers_to_remove"})
 		}
 		for _, add := range scope.at("request_headers_to_add").items() {
 			c.checkAddedHeader(l, add)
@@ -38,11 +35,6 @@ func (c *checker) checkHeaders(l *leg) {
 				wrong: "The route takes Authorization off after keywheel.gate_only has set it: calls go to Groq without a key.",
 				write: "# take authorization out of request_headers_to_remove"})
 		}
-	}
-	if !removed && l.attempts() {
-		c.add(finding{code: "rotate-header-shown", place: l.place, at: l.route.value,
-			wrong: "x-keywheel-rotate is not taken off the last answer of a call that no key could serve: clients see it, and a proxy before this one may act on it.",
-			write: "response_headers_to_remove: [x-keywheel-rotate] # in the route, beside `route:`"})
 	}
 }
 
@@ -126,7 +118,7 @@ func (c *checker) checkUpstreamFilter(cl *cluster, f value, message string, fiel
 				c.add(finding{code: "keywheel-header-removed-upstream", place: cl.place, at: remove,
 					wrong: fmt.Sprintf("%s takes %s off before Envoy's router and the gate see it: no call is tried with another key, or nothing is "+
 						"counted.", name, remove.text()),
-					write: "# take this out; in the route:\nresponse_headers_to_remove: [x-keywheel-rotate]"})
+					write: "# take this mutation out; the gate takes x-keywheel-rotate off"})
 			}
 		}
 		for _, mutation := range fields.at("mutations", "request_mutations").items() {

@@ -44,7 +44,7 @@ func (c *checker) checkRoles() {
 		discovery := u.filter.at("config_discovery")
 		if !discovery.exists() {
 			c.add(finding{code: "filter-is-static", place: u.place, at: u.filter,
-				wrong: "The filter has a fixed configuration (typed_config): it never hears of the keys, and every call is answered 503 no_assignment.",
+				wrong: "The filter has a fixed configuration (typed_config): it never hears of the keys, and no call gets one.",
 				write: strings.TrimSuffix(fragmentDiscovery, "      config:\n") + "      # and config as in envoy.yaml"})
 			continue
 		}
@@ -96,12 +96,15 @@ func cmpValue(v, around value) value {
 	return around
 }
 
+// untilPushed ends what is said of default_config: the control plane's own configuration replaces it as a whole.
+const untilPushed = ", until the control plane's own configuration has come."
+
 // checkPlugin looks at the module's own configuration.
 func (c *checker) checkPlugin(u use) {
 	p := plugin(u.filter)
 	if root := p.at("root_id"); root.text() != u.role {
 		c.add(finding{code: "root-id-wrong", place: u.place, at: cmpValue(root, p),
-			wrong: fmt.Sprintf("root_id is %q: by it the module knows its role, and does nothing under any other.", root.text()), write: "root_id: " + u.role})
+			wrong: fmt.Sprintf("root_id is %q: by it the module knows its role, and does nothing under any other"+untilPushed, root.text()), write: "root_id: " + u.role})
 	}
 	if name := p.at("name"); name.text() != u.role {
 		c.add(finding{code: "plugin-name-wrong", place: u.place, at: cmpValue(name, p),
@@ -111,16 +114,16 @@ func (c *checker) checkPlugin(u use) {
 	}
 	if stop := p.at("allow_on_headers_stop_iteration"); !stop.isTrue() {
 		c.add(finding{code: "stop-iteration-missing", place: u.place, at: cmpValue(stop, p),
-			wrong: "allow_on_headers_stop_iteration is not true: where the filter holds headers until it has seen the body, the call hangs.",
+			wrong: "allow_on_headers_stop_iteration is not true: a call whose headers the filter holds until it has seen the body hangs" + untilPushed,
 			write: "allow_on_headers_stop_iteration: true"})
 	}
 	switch policy := p.at("failure_policy"); {
 	case policy.isOneOf("FAIL_OPEN", "3") || p.at("fail_open").isTrue():
 		c.add(finding{code: "fail-open", place: u.place, at: cmpValue(policy, p.at("fail_open")),
-			wrong: "When the module cannot run, calls pass without it: they go to Groq without a key or uncounted.", write: "failure_policy: FAIL_RELOAD"})
+			wrong: "When the module cannot run, calls pass without it: they go to Groq without a key or uncounted" + untilPushed, write: "failure_policy: FAIL_RELOAD"})
 	case !policy.isOneOf("FAIL_RELOAD", "1"):
 		c.add(finding{code: "no-reload", place: u.place, at: cmpValue(policy, p),
-			wrong: "failure_policy is not FAIL_RELOAD: after a crash of the module its worker answers 503 until Envoy is started again.",
+			wrong: "failure_policy is not FAIL_RELOAD: after a crash of the module its worker answers 503 for good" + untilPushed,
 			write: "failure_policy: FAIL_RELOAD\nreload_config: { backoff: { base_interval: 1s } }"})
 	}
 }
@@ -140,8 +143,8 @@ func (c *checker) checkVMs(uses []use) {
 		}
 		if differ := differences(plugin(first.filter).at("vm_config"), vm); len(differ) > 0 {
 			c.add(finding{code: "vm-config-differs", place: u.place, at: cmpValue(vm, u.filter),
-				wrong: fmt.Sprintf("vm_config differs from that of %s (%s): the roles run apart and do not share what is "+
-					"spent.", first.place, strings.Join(differ, ", ")),
+				wrong: fmt.Sprintf("vm_config differs from that of %s (%s): each worker has a VM more, and the roles do not share their state"+untilPushed,
+					first.place, strings.Join(differ, ", ")),
 				write: "vm_config: &vm # in the first of them; in all others: vm_config: *vm"})
 		}
 	}
