@@ -2,6 +2,7 @@ package envoycheck_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,6 +102,35 @@ func TestEveryCodeHasAPlantedMistake(t *testing.T) {
 	}
 	for code := range planted {
 		t.Errorf("%s is planted and no code", code)
+	}
+}
+
+// TestTheRepositorysOwnFilesHaveNoError looks at every Envoy configuration that users are given.
+func TestTheRepositorysOwnFilesHaveNoError(t *testing.T) {
+	paths := []string{"../../envoy.yaml"}
+	err := filepath.WalkDir("../../examples", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(path)) {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := envoycheck.Check(text)
+		if slices.Contains(said(r), "not-a-bootstrap") && path != paths[0] {
+			continue // a file of something else
+		}
+		for _, f := range r.Findings {
+			if f.Severity == envoycheck.Error {
+				t.Errorf("%s:%d: %s: %s", path, f.Line, f.Code, f.Wrong)
+			}
+		}
 	}
 }
 

@@ -16,6 +16,8 @@ var fileMistakes = []mistake{
 	{code: "gate-not-enabled", edits: edit(gateOn, "                typed_per_filter_config:\n                  others: &gate_on\n")},
 	{code: "gate-not-enabled", how: "for one of two routes", in: "company", edits: edit("                  retry_policy: *rotate\n                typed_per_filter_config: *groq_on\n", "                  retry_policy: *rotate\n")},
 	{code: "gate-not-enabled", how: "switched off", edits: edit("                    config: {}\n", "                    disabled: true\n")},
+	{code: "gate-not-enabled", how: "for a part of the calls", edits: edit(routeStart, "                  weighted_clusters: { clusters: [{ name: groq, weight: 1 }, "+
+		"{ name: groq, weight: 1, typed_per_filter_config: { keywheel.gate: { \"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true } } }] }\n")},
 	{code: "gate-on-other-route", edits: edit(otherRoute, webRoute+"                typed_per_filter_config: { keywheel.gate: *gate_on }\n"+otherRoute)},
 	{code: "gate-on-other-route", how: "by the virtual host", in: "company", edits: edit(
 		"            - name: shop\n", "            - name: shop\n              typed_per_filter_config: { keywheel.gate: { \"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {} } }\n")},

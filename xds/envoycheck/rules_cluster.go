@@ -39,7 +39,7 @@ func (c *checker) checkNames(cl *cluster) {
 	if message, fields := cl.at("cluster_type", "typed_config").anyType(); strings.HasSuffix(message, ".DnsCluster") {
 		family, isDNS = fields.at("dns_lookup_family"), true
 	}
-	if isDNS && cl.leadsToGroq() && (!family.exists() || family.isOneOf("AUTO", "V6_ONLY", "0", "2", "UNSPECIFIED")) {
+	if isDNS && cl.leadsToGroq() && (!family.exists() || family.isOneOf("AUTO", "V6_ONLY", "UNSPECIFIED")) {
 		c.add(finding{code: "dns-one-family", place: cl.place, at: cmpValue(family, cl.value),
 			wrong: "dns_lookup_family takes only IPv6 addresses where there are any, and api.groq.com has some: on a host without IPv6 every call fails.",
 			write: "dns_lookup_family: ALL"})

@@ -24,7 +24,8 @@ func (c *checker) checkHeaders(l *leg) {
 	for _, scope := range l.scopes() {
 		if at, found := lists(scope.at("response_headers_to_remove"), keyHeader); found {
 			c.add(finding{code: "key-header-removed", place: l.place, at: at,
-				wrong: "The route takes x-keywheel-key off before the gate sees the answer, which then counts as none: usage is estimated, and refusals are not learned from.",
+				wrong: "The route takes x-keywheel-key off before the gate sees the answer, which then counts as none: usage is estimated, and refusals " +
+					"are not learned from.",
 				write: "# take x-keywheel-key out of response_headers_to_remove"})
 		}
 		for _, add := range scope.at("request_headers_to_add").items() {

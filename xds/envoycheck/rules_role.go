@@ -104,7 +104,8 @@ func (c *checker) checkPlugin(u use) {
 	p := plugin(u.filter)
 	if root := p.at("root_id"); root.text() != u.role {
 		c.add(finding{code: "root-id-wrong", place: u.place, at: cmpValue(root, p),
-			wrong: fmt.Sprintf("root_id is %q: by it the module knows its role, and does nothing under any other"+untilPushed, root.text()), write: "root_id: " + u.role})
+			wrong: fmt.Sprintf("root_id is %q: by it the module knows its role, and does nothing under any other"+untilPushed, root.text()),
+			write: "root_id: " + u.role})
 	}
 	if name := p.at("name"); name.text() != u.role {
 		c.add(finding{code: "plugin-name-wrong", place: u.place, at: cmpValue(name, p),
@@ -120,7 +121,8 @@ func (c *checker) checkPlugin(u use) {
 	switch policy := p.at("failure_policy"); {
 	case policy.isOneOf("FAIL_OPEN", "3") || p.at("fail_open").isTrue():
 		c.add(finding{code: "fail-open", place: u.place, at: cmpValue(policy, p.at("fail_open")),
-			wrong: "When the module cannot run, calls pass without it: they go to Groq without a key or uncounted" + untilPushed, write: "failure_policy: FAIL_RELOAD"})
+			wrong: "When the module cannot run, calls pass without it: they go to Groq without a key or uncounted" + untilPushed,
+			write: "failure_policy: FAIL_RELOAD"})
 	case !policy.isOneOf("FAIL_RELOAD", "1"):
 		c.add(finding{code: "no-reload", place: u.place, at: cmpValue(policy, p),
 			wrong: "failure_policy is not FAIL_RELOAD: after a crash of the module its worker answers 503 for good" + untilPushed,
