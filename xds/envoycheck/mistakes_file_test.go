@@ -29,6 +29,12 @@ var fileMistakes = []mistake{
 	{code: "gate-only", edits: edit(router, gateOnlyFilter+router, "                  keywheel.gate: &gate_on\n", "                  keywheel.gate_only: &gate_on\n")},
 	{code: "gate-only", how: "without retries", edits: edit(router, gateOnlyFilter+router, "                  keywheel.gate: &gate_on\n", "                  keywheel.gate_only: &gate_on\n",
 		retryPolicy, "", "        max_retries: 10000\n", "")},
+	{code: "gate-only", how: "as another control plane hands it out", edits: edit(router, ownedGate+router, gateOn+gateOnConfig, "",
+		"                typed_per_filter_config:\n                  keywheel.gate: *gate_on\n", "", retryPolicy, "")},
+	{code: "fail-open", how: "for good", also: "gate-only", edits: edit(router, ownedGate+router, gateOn+gateOnConfig, "",
+		"                typed_per_filter_config:\n                  keywheel.gate: *gate_on\n", "", "failure_policy: FAIL_RELOAD }", "failure_policy: FAIL_OPEN }")},
+	{code: "control-plane-missing", how: "of a gate that stands alone", also: "gate-only", edits: edit(router, ownedGate+router, gateOn+gateOnConfig, "",
+		"                typed_per_filter_config:\n                  keywheel.gate: *gate_on\n", "", `"control_plane": "keywheel_control_plane"`, `"control_plane": "nobody"`), says: "nobody"},
 	{code: "gate-after-router", edits: edit(router, "          - name: early\n", gateStart, "          - name: envoy.filters.http.router\n            typed_config: "+
 		"{ \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }\n"+gateStart), refused: true},
 	{code: "auth-after-gate", edits: edit(router, basicAuth+router)},

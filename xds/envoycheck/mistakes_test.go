@@ -93,6 +93,14 @@ const (
               "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
               max_request_bytes: 65536
 `
+	gateOnConfig = `                    "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig
+                    config: {}
+`
+	ownedGate = `          - name: mesh.plugin
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config: { name: keywheel, root_id: keywheel.gate_only, configuration: { "@type": type.googleapis.com/google.protobuf.StringValue, value: '{"control_plane": "keywheel_control_plane"}' }, vm_config: { runtime: envoy.wasm.runtime.v8, code: { local: { filename: /var/lib/keywheel/keywheel.wasm } }, environment_variables: { host_env_keys: [KEYWHEEL_PROXY_TOKEN] } }, failure_policy: FAIL_RELOAD }
+`
 	gateOnlyFilter = `          - name: keywheel.gate_only
             disabled: true
             config_discovery:

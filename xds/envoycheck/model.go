@@ -156,6 +156,22 @@ func roleOf(filter value) string {
 	return ""
 }
 
+// owned says whether a filter is a gate alone that somebody else's control plane configures: it fetches its keys itself, and
+// knows by the clusters' names which calls are Groq's.
+func owned(filter value) bool {
+	return roleOf(filter) == gateOnly && !filter.at("config_discovery").exists() && plugin(filter).at("configuration").exists()
+}
+
+// controlPlane is the cluster by which such a gate fetches its keys.
+func controlPlane(filter value) string {
+	text := plugin(filter).at("configuration", "value").text()
+	settings, err := parse([]byte(text))
+	if err != nil {
+		return ""
+	}
+	return settings.at("control_plane").text()
+}
+
 // plugin is the configuration of a Wasm filter's module, as far as the file has it.
 func plugin(filter value) value {
 	for _, path := range [][]string{{"config_discovery", "default_config"}, {"typed_config"}} {

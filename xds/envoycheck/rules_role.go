@@ -34,6 +34,12 @@ func (c *checker) uses() (found []use) {
 // checkRoles looks at how each role is configured, and whether they fit together.
 func (c *checker) checkRoles() {
 	uses := c.uses()
+	uses = slices.DeleteFunc(uses, func(u use) bool {
+		if owned(u.filter) {
+			c.checkOwned(u)
+		}
+		return owned(u.filter)
+	})
 	for _, u := range uses {
 		if name := u.filter.at("name"); name.text() != u.role {
 			c.add(finding{code: "filter-name-wrong", place: u.place, at: name,
@@ -54,6 +60,15 @@ func (c *checker) checkRoles() {
 		}
 	}
 	c.checkVMs(uses)
+}
+
+// checkOwned looks at a gate alone that no push of Keywheel's ever changes.
+func (c *checker) checkOwned(u use) {
+	p := plugin(u.filter)
+	if p.at("failure_policy").isOneOf("FAIL_OPEN", "3") || p.at("fail_open").isTrue() {
+		c.addAs(Error, finding{code: "fail-open", place: u.place, at: cmpValue(p.at("failure_policy"), p.at("fail_open")),
+			wrong: "When the module cannot run, calls pass without it: they go to Groq without a key.", write: "failure_policy: FAIL_RELOAD"})
+	}
 }
 
 // checkDiscovery looks at how a role gets its configuration.

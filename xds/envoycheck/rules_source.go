@@ -49,10 +49,19 @@ func grpcCluster(api value) string {
 
 // checkControlPlane looks at the cluster by which keys come and reports go.
 func (c *checker) checkControlPlane() {
-	cl := c.clusters[protocol.ControlPlaneCluster]
+	name := protocol.ControlPlaneCluster
+	for _, u := range c.uses() {
+		if owned(u.filter) && controlPlane(u.filter) != "" {
+			name = controlPlane(u.filter)
+		}
+	}
+	cl := c.clusters[name]
+	if cl == nil && c.root.at("dynamic_resources", "cds_config").exists() && name != protocol.ControlPlaneCluster {
+		return
+	}
 	if cl == nil {
 		c.add(finding{code: "control-plane-missing", place: "clusters", at: cmpValue(c.root.at("static_resources", "clusters"), c.root),
-			wrong: "There is no cluster keywheel_control_plane: keys come and reports of usage go by that name, so there is neither a key nor an account.",
+			wrong: fmt.Sprintf("There is no cluster %s: keys come and reports of usage go by that name, so there is neither a key nor an account.", name),
 			write: fragmentControlPlane})
 		return
 	}

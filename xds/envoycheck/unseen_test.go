@@ -52,3 +52,13 @@ func TestWhatCannotBeSeenIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// JSON that is no YAML to the reader of YAML is read all the same.
+func TestJSONIsReadAsJSON(t *testing.T) {
+	text := strings.Replace(good(t)["as JSON"], `"numRetries": 5`, `"numRetries": 0`, 1)
+	text = strings.Replace(strings.ReplaceAll(text, "\n ", "\n\t"), `"node": {`, `"node": { "metadata": { "x": "\ud83d\ude00\/" },`, 1)
+	r := envoycheck.Check([]byte(text))
+	if got := said(r); !slices.Equal(got, []string{"num-retries-zero"}) {
+		t.Errorf("%+v", r.Findings)
+	}
+}
