@@ -1,16 +1,12 @@
 package plugin
 
 import (
-	"time"
-
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/account"
-	"keywheel/filter/picker"
 	"keywheel/filter/trail"
 	"keywheel/shared/groq"
-	"keywheel/shared/protocol"
 )
 
 const (
@@ -26,14 +22,9 @@ const (
 type attempt struct {
 	types.DefaultHttpContext
 
-	vm *vm
-	id uint32
-
-	a      *assigned
-	key    *protocol.Key // picked; nil: none
-	status int
-	header groq.ResponseHeaders // of a held answer
-	heldMS int64                // host's time since which the answer is held; 0: it is not
+	try
+	id     uint32
+	heldMS int64 // host's time since which the answer is held; 0: it is not
 }
 
 // OnHttpRequestHeaders implements types.HttpContext.
@@ -49,22 +40,16 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 	}
 	at := t.vm.instant()
 	t.giveUp(&tr)
-	r := t.request(&tr)
-	c := t.a.picker.Pick(t.vm.book, t.vm.id, r, at)
+	c := t.pick(&tr, at)
 	if c.Key == nil {
 		return t.refuse(refusedBy(c.Refusal, at))
 	}
-	t.key = c.Key
-	tr.Tries = append(tr.Tries, trail.Try{Credential: c.Key.Credential, VM: t.vm.id, Reserved: c.Reserve})
-	if !t.dress(&tr) {
-		t.vm.settle(at, tr.Last(), account.Settlement{Class: groq.ClassConnect})
+	if !t.dress() || proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil)) != nil {
+		t.drop(&tr, at)
 		internalError().send()
 		return types.ActionPause
 	}
-	t.vm.stats.pick(c.Key.Credential)
-	if tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
-		t.vm.stats.rotation()
-	}
+	t.use(c, &tr, at)
 	return types.ActionContinue
 }
 
@@ -90,30 +75,6 @@ func (t *attempt) trail() (trail.Trail, bool) {
 	}
 	tr, ok := trail.Parse(raw)
 	return tr, ok && tr.Incarnation == t.vm.process()
-}
-
-func (t *attempt) request(tr *trail.Trail) picker.Request {
-	r := picker.Request{Model: tr.Model, Need: tr.Need, Only: tr.Only, Fixed: t.a.Policy.RequiredTokens > 0 && tr.Need == t.a.Policy.RequiredTokens}
-	for _, y := range tr.Tries {
-		r.Tried = append(r.Tried, picker.Tried{Credential: y.Credential, Final: y.State == trail.Failed})
-	}
-	return r
-}
-
-// dress puts the key on the request. The header map is shared by all attempts of a call: every one replaces it.
-func (t *attempt) dress(tr *trail.Trail) bool {
-	secret, ok := t.a.secrets[t.key.Credential]
-	if !ok || len(secret) == 0 {
-		proxywasm.LogErrorf("keywheel: the assignment names credential %s without its secret", t.key.Credential)
-		return false
-	}
-	if proxywasm.ReplaceHttpRequestHeader("authorization", "Bearer "+string(secret)) != nil {
-		return false
-	}
-	if t.a.Policy.LoopGuard {
-		_ = proxywasm.ReplaceHttpRequestHeader(hopHeader, "1")
-	}
-	return proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil)) == nil
 }
 
 // What refusedHeader says.
@@ -197,79 +158,15 @@ func (t *attempt) conclude(body []byte) {
 	t.heldMS = 0
 	delete(t.vm.held, t.id)
 	tr, ok := t.trail()
-	last := tr.Last()
-	if !ok || last == nil || last.State != trail.Pending {
+	if last := tr.Last(); !ok || last == nil || last.State != trail.Pending {
 		return
 	}
-	v := groq.Classify(t.status, t.header, body)
 	at := t.vm.instant()
-	t.vm.settle(at, last, account.Settlement{Class: v.Class})
-	t.learn(v, tr.Model, at)
-	last.State = trail.Passed
-	if keyCannotHelp(v.Class) {
-		last.State = trail.Failed
-	}
+	v := t.learned(&tr, body, at)
 	_ = proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil))
-	if !v.RetryElsewhere {
-		return
-	}
-	c := t.a.picker.Peek(t.vm.book, t.request(&tr), at)
-	if c.Key != nil && !c.Again {
+	if t.elsewhere(v, &tr, at) {
 		set(rotateHeader, "1")
 	}
-	if v.Class == groq.ClassLimited {
-		wait := int64(1)
-		if c.Refusal != nil {
-			wait = c.Refusal.RetryAfter(at.NowMS)
-		}
-		for _, h := range retryHeaders(wait) {
-			set(h[0], h[1])
-		}
-	}
-}
-
-// keyCannotHelp says which classes are the key's own: trying it again for the same call is useless.
-func keyCannotHelp(c groq.Class) bool {
-	switch c {
-	case groq.ClassLimited, groq.ClassInvalid, groq.ClassRestricted, groq.ClassPermission:
-		return true
-	}
-	return false
-}
-
-// learnedMS is how long a refusal of the key itself is believed without being told again. The control plane asks Groq
-// in the meantime and clears the key; without it a call tries again, and is rescued.
-const learnedMS = int64(time.Hour / time.Millisecond)
-
-// edgeEveryMS is how often a worker notes that the edge refused us: a caller can be the cause.
-const edgeEveryMS = 60_000
-
-// learn remembers what an answer says about the key, so that the next choice avoids it.
-func (t *attempt) learn(v groq.Verdict, model string, at picker.Instant) {
-	f := account.Finding{Credential: t.key.Credential, Org: t.key.Org, Model: model, Code: v.Code, AtMS: at.NowMS, UntilMS: at.NowMS + learnedMS}
-	switch v.Class {
-	case groq.ClassLimited:
-		f.Kind = protocol.Cooling
-		f.UntilMS = at.NowMS + v.Wait.Milliseconds()
-	case groq.ClassInvalid:
-		f.Kind, f.Model = protocol.Invalid, ""
-	case groq.ClassRestricted:
-		f.Kind, f.Model = protocol.Restricted, ""
-	case groq.ClassPermission:
-		f.Kind = protocol.Blocked
-	case groq.ClassEdge:
-		now := hostMS()
-		if now >= t.vm.edgeMS && now-t.vm.edgeMS < edgeEveryMS {
-			return
-		}
-		t.vm.edgeMS = now
-		t.vm.book.Note(account.Note{Kind: protocol.NoteEdge, Window: at.Window, AtMS: at.NowMS, To: t.key.Credential})
-		return
-	default:
-		return
-	}
-	t.vm.book.Learn(at.NowMS, f)
-	t.vm.earlyMS = hostMS() // other Envoys want to know
 }
 
 // releaseHeld lets answers go whose body did not come in time. Their status decides.

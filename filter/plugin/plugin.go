@@ -194,7 +194,7 @@ func (r *root) OnPluginDone() bool {
 // NewHttpContext implements types.PluginContext.
 func (r *root) NewHttpContext(id uint32) types.HttpContext {
 	if r.role == protocol.AttemptResource {
-		return &attempt{vm: r.vm, id: id}
+		return &attempt{try: try{vm: r.vm}, id: id}
 	}
 	return &gate{vm: r.vm, root: r}
 }
