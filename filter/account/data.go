@@ -32,6 +32,7 @@ const (
 	senderName       = "kw/sender"
 	vmsName          = "kw/vms"
 	answerName       = "kw/answer"
+	assignedName     = "kw/assigned"
 )
 
 // update replaces the value of name by what f makes of it, again and again until nobody else did at the same time.

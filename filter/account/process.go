@@ -89,6 +89,32 @@ func (k *Book) UpdateSender(f func(s *Sender) bool) bool {
 	return done
 }
 
+const versionSize = 2 * 8
+
+// Assigned is the version of the newest assignment that an answer told of, for VMs that fetch theirs.
+func (k *Book) Assigned() Version {
+	b, _, _ := k.data.Get(assignedName)
+	return readVersion(b)
+}
+
+func readVersion(b []byte) Version {
+	if len(b) != versionSize {
+		return Version{}
+	}
+	r := record.Reader{Rest: b}
+	return Version{r.Int64(), r.Int64()}
+}
+
+// SetAssigned takes down that there is an assignment of this version. An older one than is known changes nothing.
+func (k *Book) SetAssigned(v Version) {
+	update(k.data, assignedName, func(old []byte) []byte {
+		if !readVersion(old).Before(v) {
+			return nil
+		}
+		return le.AppendUint64(le.AppendUint64(make([]byte, 0, versionSize), uint64(v.Epoch)), uint64(v.Generation))
+	})
+}
+
 // Standing is what answers say of all keys together: the clock and each key's health and speed.
 type Standing struct {
 	Clock    protocol.Clock

@@ -18,6 +18,7 @@ type Request struct {
 	Need  int64  // tokens; 0: it costs nothing, and is for no model
 	Fixed bool   // Need is set by the operator: a key with less does not serve at all
 	Only  string // the ID of the one key that may serve it; empty: any
+	Blind bool   // nobody looked into the body: Model is the caller's word, by which no key goes that is kept for certain models
 	Tried []Tried
 }
 

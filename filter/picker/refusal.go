@@ -17,6 +17,7 @@ type Refusal struct {
 
 	Only  string // the ID of the key that was wanted; empty: any would do
 	Model string // that was asked for, where keys are kept for other models; empty: none is
+	Blind bool   // as the request's
 	Keys  []Out  // that may serve the request; with UnknownKey all there are
 }
 
@@ -47,7 +48,7 @@ func (p *Picker) unknownKey(r Request) *Refusal {
 
 // refusal is made of the states of those keys, of all that may be asked, that are not kept for other models.
 func refusal(request Request, states []state, all int, at Instant) *Refusal {
-	r := &Refusal{UntilMS: at.NowMS + disabledMS, Only: request.Only}
+	r := &Refusal{UntilMS: at.NowMS + disabledMS, Only: request.Only, Blind: request.Blind}
 	if len(states) < all {
 		r.Model = request.Model
 	}
@@ -141,7 +142,10 @@ func (r *Refusal) notAllowed() string {
 	if r.Only != "" {
 		text = "Groq key " + r.Only + " may not serve " + modelText(r.Model) + "."
 	}
-	if r.Model == trail.UnknownModel {
+	switch {
+	case r.Blind:
+		text += " Bodies are not looked into here, so keys that are kept for certain models take nothing."
+	case r.Model == trail.UnknownModel:
 		text += " It is named too late in a large body, or in one that is not JSON; keys that are kept for certain models do not take it."
 	}
 	return text

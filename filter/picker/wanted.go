@@ -19,5 +19,5 @@ func (p *Picker) among(r Request) (from, to int, ok bool) {
 
 // serves says whether a key may be used for the request's model. A model that was not seen may be any.
 func serves(k *protocol.Key, r Request) bool {
-	return len(k.Models) == 0 || r.Need == 0 || r.Model != trail.UnknownModel && slices.Contains(k.Models, r.Model)
+	return len(k.Models) == 0 || r.Need == 0 || !r.Blind && r.Model != trail.UnknownModel && slices.Contains(k.Models, r.Model)
 }

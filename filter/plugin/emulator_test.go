@@ -100,10 +100,15 @@ type envoy struct {
 
 func start(t *testing.T, vm types.VMContext, config []byte) *envoy {
 	t.Helper()
+	return startAs(t, vm, protocol.GateResource, config)
+}
+
+func startAs(t *testing.T, vm types.VMContext, role string, config []byte) *envoy {
+	t.Helper()
 	host, reset := proxytest.NewHostEmulator(proxytest.NewEmulatorOption().WithVMContext(vm).WithPluginConfiguration(config))
 	e := &envoy{t: t, host: host, stop: sync.OnceFunc(reset)} // there can be one host at a time
 	t.Cleanup(e.stop)
-	e.role(protocol.GateResource)
+	e.role(role)
 	return e
 }
 

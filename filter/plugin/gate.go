@@ -27,8 +27,9 @@ type gate struct {
 
 	vm   *vm
 	root *root
+	sole *sole // of a gate alone: the call's one try; nil: attempts make the tries
 
-	seen      bool  // the request came by here; false: a filter before this one answered it
+	mine      bool  // the call is to be served here; false: it is not for Groq, or a filter before this one answered it
 	startMS   int64 // host's time of the request's headers
 	endpoint  endpoint
 	length    int64 // of the request body, as its header says or as far as it was seen
@@ -54,12 +55,15 @@ type gate struct {
 // OnHttpRequestHeaders implements types.HttpContext.
 func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	defer guard("request headers")
-	g.seen, g.startMS = true, hostMS()
+	if g.sole != nil && !g.root.remote.serves() {
+		return types.ActionContinue
+	}
+	g.mine, g.startMS = true, hostMS()
 	headers, err := proxywasm.GetHttpRequestHeaders()
 	if err != nil {
 		return g.refuse(internalError())
 	}
-	a := g.vm.gate
+	a := g.root.assigned()
 	var policy protocol.Policy
 	if a != nil {
 		policy = a.Policy
@@ -70,6 +74,9 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	}
 	if policy.UseKey {
 		g.useKey = h.useKey
+	}
+	if g.sole != nil {
+		g.sole.named = modelName(h.model)
 	}
 	for _, name := range h.strip {
 		_ = proxywasm.RemoveHttpRequestHeader(name)
@@ -85,7 +92,7 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	case a == nil:
 		return g.refuse(noAssignment())
 	}
-	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens {
+	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens || !g.root.remote.holds() {
 		return g.admit(a)
 	}
 	g.peek = &groq.RequestPeek{}
@@ -130,14 +137,14 @@ func (g *gate) letGo(size int64) types.Action {
 	if g.length < size {
 		g.length = size
 	}
-	a := g.vm.gate
+	a := g.root.assigned()
 	if a == nil {
 		return g.refuse(noAssignment())
 	}
 	return g.admit(a)
 }
 
-// admit lets the call through with a trail for its attempts, or refuses it because no key is left.
+// admit lets the call through with a trail for its attempts or with its key, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
 	t := trail.Trail{Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
 	r := picker.Request{Only: g.useKey}
@@ -149,13 +156,15 @@ func (g *gate) admit(a *assigned) types.Action {
 	}
 	if g.peek != nil && g.peek.Model() != "" {
 		t.Model = g.peek.Model()
+	} else if g.sole != nil {
+		g.sole.believe(&t)
 	}
 	if !r.Fixed {
 		r.Need = g.need(&t)
 	}
 	r.Model, t.Need = t.Model, r.Need
 	at := g.vm.instant()
-	c := a.picker.Peek(g.vm.book, r, at)
+	c := g.choose(a, &t, r, at)
 	if c.Refusal != nil {
 		if c.Refusal.More {
 			g.vm.urgentMS = hostMS()
@@ -165,11 +174,27 @@ func (g *gate) admit(a *assigned) types.Action {
 	}
 	g.vm.watch(c.Room, r.Need)
 	g.root.hasten()
-	if err := proxywasm.SetProperty([]string{trail.Property}, t.Append(nil)); err != nil {
+	if !g.pass(&t, c, at) {
 		return g.refuse(internalError())
 	}
 	g.admitted = true
 	return types.ActionContinue
+}
+
+// choose looks whether a key could serve; a gate alone takes it.
+func (g *gate) choose(a *assigned, t *trail.Trail, r picker.Request, at picker.Instant) picker.Choice {
+	if g.sole != nil {
+		return g.sole.take(g.vm, a, t, at)
+	}
+	return a.picker.Peek(g.vm.book, r, at)
+}
+
+// pass lets the call go on: with a trail for its attempts, or with its key.
+func (g *gate) pass(t *trail.Trail, c picker.Choice, at picker.Instant) bool {
+	if g.sole != nil {
+		return g.sole.pass(c, at)
+	}
+	return proxywasm.SetProperty([]string{trail.Property}, t.Append(nil)) == nil
 }
 
 // need estimates the tokens of the call.
@@ -211,7 +236,7 @@ func (g *gate) refuse(r reply) types.Action {
 // OnHttpResponseHeaders implements types.HttpContext.
 func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	defer guard("response headers")
-	if !g.seen {
+	if !g.mine {
 		return types.ActionContinue
 	}
 	headers, err := proxywasm.GetHttpResponseHeaders()
@@ -228,17 +253,17 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		case name == "content-type":
 			contentType = h[1]
 		case name == refusedHeader:
-			g.answered, g.refused, g.out = true, account.Refused, h[1] == refusedOut
-			if h[1] == refusedCaller {
-				g.refused = account.CallerFault
-			}
+			g.byAttempt(h[1])
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		case stripsFromAnswer(name):
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		}
 	}
-	if a := g.vm.gate; a != nil && a.Policy.Demo {
+	if a := g.root.assigned(); a != nil && a.Policy.Demo {
 		set(demoHeader, "true")
+	}
+	if g.sole != nil {
+		g.keyed = g.sole.answered(g.status, headers, end)
 	}
 	g.ended = end
 	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
@@ -247,10 +272,24 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	return types.ActionContinue
 }
 
+// byAttempt takes down that an attempt refused the call in the gate's stead.
+func (g *gate) byAttempt(why string) {
+	if g.sole != nil { // nobody but the upstream says so
+		return
+	}
+	g.answered, g.refused, g.out = true, account.Refused, why == refusedOut
+	if why == refusedCaller {
+		g.refused = account.CallerFault
+	}
+}
+
 // OnHttpResponseBody implements types.HttpContext. It reads every byte, in pieces, and changes none.
 func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
 	defer guard("response body")
 	g.ended = g.ended || end
+	if g.sole != nil {
+		g.sole.read(size, end)
+	}
 	if g.meter == nil {
 		return types.ActionContinue
 	}
@@ -267,7 +306,11 @@ func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
 
 // OnHttpResponseTrailers implements types.HttpContext.
 func (g *gate) OnHttpResponseTrailers(int) types.Action {
+	defer guard("response trailers")
 	g.ended = true
+	if g.sole != nil {
+		g.sole.conclude()
+	}
 	return types.ActionContinue
 }
 
@@ -275,7 +318,7 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 // answered, as authentication does, was none of ours.
 func (g *gate) OnHttpStreamDone() {
 	defer guard("stream done")
-	if !g.seen {
+	if !g.mine {
 		return
 	}
 	if g.meter != nil {
@@ -289,6 +332,9 @@ func (g *gate) OnHttpStreamDone() {
 	g.vm.settledMS = hostMS()
 	c := account.Call{Out: g.out, Limited: g.status == 429, TimeMS: max(0, g.vm.settledMS-g.startMS)}
 	if g.admitted {
+		if g.sole != nil {
+			g.sole.end(g.keyed)
+		}
 		g.settle(&c, at, details)
 	}
 	c.Outcome = g.outcome(details)
@@ -314,7 +360,7 @@ func (g *gate) outcome(details string) account.Outcome {
 		return account.CallerFault
 	case g.status == 0 || !g.ended:
 		return account.Cut
-	case g.status == 429 || g.status >= 500:
+	case g.status == 429 || g.status >= 500 || g.sole != nil && g.sole.class.OwnFailure():
 		return account.Failed
 	case g.status >= 400:
 		return account.CallerFault

@@ -16,6 +16,7 @@ const (
 	refusedHeader = "x-keywheel-refused" // from the attempt to the gate, which takes it off
 	hopHeader     = "x-keywheel-hop"     // on requests, where the upstream could be another Keywheel
 	useKeyHeader  = "x-keywheel-use-key" // on requests, where the operator lets clients choose: the ID of the one key to use
+	modelHeader   = "x-keywheel-model"   // on requests, where nobody looks into bodies: the model that they name
 	demoHeader    = "x-keywheel-demo"
 )
 
@@ -28,6 +29,7 @@ type request struct {
 	hop          bool
 	caller       string // as it calls itself; empty: it does not
 	useKey       string // the ID of the one key that is wanted; empty: any
+	model        string // as the caller names it in a header; empty: it does not
 	strip        []string
 }
 
@@ -59,6 +61,9 @@ func readRequest(headers [][2]string, callerHeader string) request {
 			r.strip = append(r.strip, name)
 		case useKeyHeader:
 			r.useKey = joined(r.useKey, value)
+			r.strip = append(r.strip, name)
+		case modelHeader:
+			r.model = joined(r.model, value)
 			r.strip = append(r.strip, name)
 		default:
 			if stripsFromRequest(name) {

@@ -4,6 +4,9 @@
 // upstream filter, once for each try: it picks the key and learns from the answer. What they tell each other goes by
 // shared data and a stream property (package trail), because they can be in different VMs.
 //
+// Where there are no upstream filters, a gate alone does the attempt's work too (sole), with one key for each call. Where
+// its configuration is not Keywheel's to push, it fetches its assignment itself (remote, fetch).
+//
 // The rules are:
 //   - A callback never panics into the host: that would cost every stream of the worker.
 //   - Linear memory never shrinks, so bodies are read in pieces and dropped.
@@ -43,6 +46,9 @@ type vm struct {
 	stats       stats
 	gate        *assigned // newest good assignment of each role; nil before the first
 	attempt     *assigned
+	only        *assigned // of a gate alone
+	fetch       fetch     // how a gate alone gets it, where it is not pushed
+	told        bool      // what a gate alone cannot do
 	badConfigs  int64
 	held        map[uint32]*attempt // answers whose body is awaited, by context
 
@@ -57,7 +63,7 @@ type vm struct {
 	refused    bool  // the newest answer to a report of this VM's was none
 }
 
-// assigned is an assignment that came by ECDS.
+// assigned is an assignment, with the secrets that its role needs.
 type assigned struct {
 	*protocol.Assignment
 	picker  *picker.Picker
@@ -88,7 +94,8 @@ type root struct {
 	vm       *vm
 	id       uint32
 	role     string
-	hastened bool // the next tick comes early
+	remote   *remote // of a gate alone that another control plane configures; nil: its assignment is pushed
+	hastened bool    // the next tick comes early
 }
 
 // OnPluginStart implements types.PluginContext. It never fails: one refused configuration would poison all later ones.
@@ -99,12 +106,17 @@ func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
 		proxywasm.LogCriticalf("keywheel: cannot read plugin_root_id: %v", err)
 	}
 	r.role = string(name)
-	if r.role != protocol.GateResource && r.role != protocol.AttemptResource {
-		proxywasm.LogCriticalf("keywheel: root_id is %q; set it to %s or %s", r.role, protocol.GateResource, protocol.AttemptResource)
+	if r.role != protocol.GateResource && r.role != protocol.AttemptResource && r.role != protocol.GateOnlyResource {
+		proxywasm.LogCriticalf("keywheel: root_id is %q; set it to %s or %s, or to %s where there are no upstream filters",
+			r.role, protocol.GateResource, protocol.AttemptResource, protocol.GateOnlyResource)
 	}
 	r.vm.node = property("xds", "node", "id")
 	r.configure()
 	r.tick(tickMS)
+	if r.remote != nil { // no call is served before
+		r.hastened = true
+		r.tick(1)
+	}
 	return types.OnPluginStartStatusOK
 }
 
@@ -112,6 +124,10 @@ func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
 func (r *root) configure() {
 	b, err := proxywasm.GetPluginConfiguration()
 	if err != nil || len(b) == 0 {
+		return
+	}
+	if r.role == protocol.GateOnlyResource && isRemote(b) {
+		r.configureRemote(b)
 		return
 	}
 	a, err := parse(b)
@@ -123,16 +139,33 @@ func (r *root) configure() {
 	if a == nil {
 		return // the default configuration, before the control plane's first
 	}
-	current := &r.vm.gate
-	if r.role == protocol.AttemptResource {
-		current = &r.vm.attempt
-	}
+	r.take(a)
+}
+
+// take puts an assignment in force, unless a newer one is. A credential that is new here waits for its allowance.
+func (r *root) take(a *assigned) bool {
+	current := r.place()
 	if a.version().Before((*current).version()) {
-		return
+		return false
 	}
 	*current = a
-	r.vm.earlyMS = hostMS() // a credential that is new here waits for its allowance
+	r.vm.earlyMS = hostMS()
+	return true
 }
+
+// place is where the VM keeps the role's assignment.
+func (r *root) place() **assigned {
+	switch r.role {
+	case protocol.AttemptResource:
+		return &r.vm.attempt
+	case protocol.GateOnlyResource:
+		return &r.vm.only
+	}
+	return &r.vm.gate
+}
+
+// assigned is the role's assignment; nil before the first.
+func (r *root) assigned() *assigned { return *r.place() }
 
 // parse reads a plugin configuration; nil without an error where it holds no assignment.
 func parse(b []byte) (*assigned, error) {
@@ -160,7 +193,9 @@ func (r *root) OnTick() {
 	}
 	r.vm.releaseHeld(r.id)
 	r.vm.beat()
-	r.vm.report(false)
+	r.tell()
+	r.fetch()
+	r.vm.report(r.remote.cluster(), false)
 }
 
 func (r *root) tick(ms uint32) {
@@ -187,7 +222,7 @@ func (r *root) hasten() {
 // OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context.
 func (r *root) OnPluginDone() bool {
 	defer guard("done")
-	r.vm.report(true)
+	r.vm.report(r.remote.cluster(), true)
 	return true
 }
 
@@ -196,7 +231,11 @@ func (r *root) NewHttpContext(id uint32) types.HttpContext {
 	if r.role == protocol.AttemptResource {
 		return &attempt{try: try{vm: r.vm}, id: id}
 	}
-	return &gate{vm: r.vm, root: r}
+	g := &gate{vm: r.vm, root: r}
+	if r.role == protocol.GateOnlyResource {
+		g.sole = &sole{}
+	}
+	return g
 }
 
 // beat shows that this VM lives, and gives back what dead ones held.
@@ -245,12 +284,23 @@ func (v *vm) instant() picker.Instant {
 	return picker.Instant{NowMS: now, Window: quota.WindowAt(time.UnixMilli(now))}
 }
 
-// newest is the newer of the roles' assignments; nil before the first.
+// newest is the newest of the roles' assignments; nil before the first.
 func (v *vm) newest() *assigned {
-	if v.gate.version().Before(v.attempt.version()) {
-		return v.attempt
+	newest := v.gate
+	for _, a := range [...]*assigned{v.attempt, v.only} {
+		if newest.version().Before(a.version()) {
+			newest = a
+		}
 	}
-	return v.gate
+	return newest
+}
+
+// mode is what reports call the roles that are played here.
+func (v *vm) mode() string {
+	if v.only != nil && v.gate == nil && v.attempt == nil {
+		return protocol.ModeGateOnly
+	}
+	return ""
 }
 
 // guard keeps a panic from the host.

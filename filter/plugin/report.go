@@ -22,7 +22,7 @@ const (
 // allowance runs low, or with last if something may be unsaid. A report that is lost is made good by the next: counts
 // are cumulative. It is called in the plugin context's own callbacks only: the answer to a call made in a stream's is
 // dropped if the stream ends first.
-func (v *vm) report(last bool) {
+func (v *vm) report(cluster string, last bool) {
 	a := v.newest()
 	if a == nil {
 		return
@@ -52,9 +52,9 @@ func (v *vm) report(last bool) {
 	v.earlyMS, v.urgentMS, v.sentMS = 0, 0, host
 	body := protocol.AppendReport(nil, reporter.Build(v.book, reporter.Identity{
 		Node: v.node, Incarnation: v.process(), NowMS: v.instant().NowMS, HostMS: host,
-		Config: a.Generation, BadConfigs: v.badConfigs,
+		Config: a.Generation, BadConfigs: v.badConfigs, Mode: v.mode(),
 	}))
-	_, err := proxywasm.DispatchHttpCall(protocol.ControlPlaneCluster, [][2]string{
+	_, err := proxywasm.DispatchHttpCall(cluster, [][2]string{
 		{":method", "POST"}, {":path", protocol.ReportPath}, {":authority", "keywheel"},
 		{"content-type", "application/json"}, {"authorization", "Bearer " + string(a.secrets[protocol.TokenSecret])},
 	}, body, nil, reportTimeoutMS, v.answered)
@@ -79,6 +79,9 @@ func (v *vm) answered(_, size, _ int) {
 	}
 	if status != "200" {
 		proxywasm.LogDebugf("keywheel: usage report answered %s", status)
+		if status == "401" { // there is another report token
+			v.fetch.nextMS = 0
+		}
 		return
 	}
 	body, err := proxywasm.GetHttpCallResponseBody(0, size)

@@ -32,11 +32,7 @@ func neverSent(details string) bool {
 
 // settle counts the tries that no answer settled: the one whose answer was metered, and those that got none.
 func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
-	raw, err := proxywasm.GetProperty([]string{trail.Property})
-	if err != nil {
-		return
-	}
-	t, ok := trail.Parse(raw)
+	t, ok := g.tries()
 	if !ok {
 		return
 	}
@@ -56,6 +52,18 @@ func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
 		g.took.Completion += s.Usage.Completion
 		g.took.Total += s.Usage.Total + s.Estimated
 	}
+}
+
+// tries are those of the call: its own, or what the attempts left on the stream.
+func (g *gate) tries() (trail.Trail, bool) {
+	if g.sole != nil {
+		return g.sole.call, true
+	}
+	raw, err := proxywasm.GetProperty([]string{trail.Property})
+	if err != nil {
+		return trail.Trail{}, false
+	}
+	return trail.Parse(raw)
 }
 
 // metered is the settlement of the try whose answer the gate has seen.

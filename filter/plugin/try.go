@@ -19,6 +19,7 @@ type try struct {
 	key    *protocol.Key        // picked; nil: none
 	status int                  // of an answer that is not 2xx
 	header groq.ResponseHeaders // of that answer
+	blind  bool                 // nobody looked into the request's body
 }
 
 // pick takes the best key for the call and holds what it may need. A choice without a key says why there is none.
@@ -32,7 +33,8 @@ func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
 }
 
 func (t *try) request(tr *trail.Trail) picker.Request {
-	r := picker.Request{Model: tr.Model, Need: tr.Need, Only: tr.Only, Fixed: t.a.Policy.RequiredTokens > 0 && tr.Need == t.a.Policy.RequiredTokens}
+	r := picker.Request{Model: tr.Model, Need: tr.Need, Only: tr.Only, Blind: t.blind}
+	r.Fixed = t.a.Policy.RequiredTokens > 0 && tr.Need == t.a.Policy.RequiredTokens
 	for _, y := range tr.Tries {
 		r.Tried = append(r.Tried, picker.Tried{Credential: y.Credential, Final: y.State == trail.Failed})
 	}

@@ -18,6 +18,7 @@ type Identity struct {
 	HostMS      int64 // the host's
 	Config      int64 // generation of the assignment in force
 	BadConfigs  int64
+	Mode        string // see protocol.Report
 }
 
 // Build makes the report of everything since the incarnation began, for yesterday's window to tomorrow's.
@@ -25,7 +26,7 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 	s := b.Sender()
 	r := &protocol.Report{
 		Version: protocol.Version, Node: id.Node, Incarnation: id.Incarnation, Seq: s.Seq, NowMS: id.NowMS, HostMS: id.HostMS,
-		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: id.BadConfigs,
+		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: id.BadConfigs, Mode: id.Mode,
 	}
 	today := quota.WindowAt(time.UnixMilli(id.NowMS))
 	windows := map[quota.Window]*protocol.WindowUsage{}
@@ -87,6 +88,7 @@ func Take(b *account.Book, a *protocol.Answer, incarnation string, hostMS int64)
 	if v.Before(b.Sender().Version) {
 		return false
 	}
+	b.SetAssigned(account.Version{Epoch: a.Epoch, Generation: a.Assignment})
 	standing := account.Standing{Clock: a.Clock, Keys: a.Keys}
 	if old, ok := b.Standing(); ok && old.Clock == a.Clock {
 		standing.OffsetMS = old.OffsetMS

@@ -16,6 +16,7 @@ func AppendReport(dst []byte, r *Report) []byte {
 	e.int("generation", r.Generation)
 	e.int("config", r.Config)
 	e.int("bad_configs", r.BadConfigs)
+	e.optional("mode", r.Mode)
 	list(&e, "windows", r.Windows, (*encoder).window)
 	list(&e, "findings", r.Findings, (*encoder).finding)
 	list(&e, "notes", r.Notes, (*encoder).note)

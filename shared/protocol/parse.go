@@ -120,7 +120,7 @@ func ParseAnswer(b []byte) (*Answer, error) {
 		return nil, err
 	}
 	a := &Answer{
-		Version: Version, Epoch: j.Get("epoch").Int(), Generation: j.Get("generation").Int(),
+		Version: Version, Epoch: j.Get("epoch").Int(), Generation: j.Get("generation").Int(), Assignment: j.Get("assignment").Int(),
 		Incarnation: j.Get("incarnation").String(), NowMS: j.Get("now_ms").Int(), Clock: clock(j.Get("clock")),
 	}
 	if a.Epoch <= 0 || a.Generation <= 0 || a.NowMS <= 0 {

@@ -17,11 +17,23 @@ const Version = 1
 // ReportPath is where the control plane takes usage reports, on the xDS address (HTTP/2 POST).
 const ReportPath = "/v1/reports"
 
-// Names of the two ECDS resources; they are also the root_id by which the module knows its role.
+// AssignmentPath is where a filter that another control plane configures asks for its assignment, on the xDS address: a GET
+// with the proxy token as bearer. The answer is what ECDS would bring, a Bundle's bytes, with a version as its ETag.
+const AssignmentPath = "/v1/assignment"
+
+// ProxyTokenVariable is the environment variable that holds the proxy token, for the control plane and for the filter.
+const ProxyTokenVariable = "KEYWHEEL_PROXY_TOKEN" //nolint:gosec // a name
+
+// Names of the ECDS resources; they are also the root_id by which the module knows its role. A gate alone is for places
+// that have no upstream filters: it picks and sets the key itself, once for each call.
 const (
-	GateResource    = "keywheel.gate"
-	AttemptResource = "keywheel.attempt"
+	GateResource     = "keywheel.gate"
+	AttemptResource  = "keywheel.attempt"
+	GateOnlyResource = "keywheel.gate_only"
 )
+
+// ModeGateOnly is the Report.Mode of an Envoy whose filter is a gate alone.
+const ModeGateOnly = "gate_only"
 
 // Names inside the generic_secret.secrets map of the plugin configuration. Every other name in it is a CredentialID
 // whose value is that credential's secret. The gate's configuration holds no credentials.
@@ -100,6 +112,7 @@ type Answer struct {
 	Version     int         `json:"v"`
 	Epoch       int64       `json:"epoch"`
 	Generation  int64       `json:"generation"` // of these allowances; at least that of the newest pushed assignment
+	Assignment  int64       `json:"assignment"` // generation of the newest assignment that can be fetched; 0: not said
 	Incarnation string      `json:"incarnation"`
 	NowMS       int64       `json:"now_ms"` // Keywheel's time when the answer was made, Unix milliseconds
 	Clock       Clock       `json:"clock"`
@@ -152,15 +165,16 @@ type Finding struct {
 // Report is one incarnation's usage, cumulative since it began.
 type Report struct {
 	Version     int             `json:"v"`
-	Node        string          `json:"node"`        // Envoy's node id; not unique
-	Incarnation string          `json:"incarnation"` // UUIDv7 made at the start of the Envoy process
-	Seq         int64           `json:"seq"`         // rises with every report sent
-	NowMS       int64           `json:"now_ms"`      // the filter's now, Unix milliseconds
-	HostMS      int64           `json:"host_ms"`     // the host's clock, Unix milliseconds
-	Epoch       int64           `json:"epoch"`       // of the allowances in force
-	Generation  int64           `json:"generation"`  // of the allowances in force; 0: only fresh slices
-	Config      int64           `json:"config"`      // generation of the assignment that came by ECDS and is in force
-	BadConfigs  int64           `json:"bad_configs"` // assignments refused since the incarnation began
+	Node        string          `json:"node"`           // Envoy's node id; not unique
+	Incarnation string          `json:"incarnation"`    // UUIDv7 made at the start of the Envoy process
+	Seq         int64           `json:"seq"`            // rises with every report sent
+	NowMS       int64           `json:"now_ms"`         // the filter's now, Unix milliseconds
+	HostMS      int64           `json:"host_ms"`        // the host's clock, Unix milliseconds
+	Epoch       int64           `json:"epoch"`          // of the allowances in force
+	Generation  int64           `json:"generation"`     // of the allowances in force; 0: only fresh slices
+	Config      int64           `json:"config"`         // generation of the assignment that came with the keys and is in force
+	BadConfigs  int64           `json:"bad_configs"`    // assignments refused since the incarnation began
+	Mode        string          `json:"mode,omitempty"` // ModeGateOnly; empty: a gate with attempts
 	Windows     []WindowUsage   `json:"windows"`
 	Findings    []Finding       `json:"findings"`
 	Notes       []Note          `json:"notes"`
