@@ -14,6 +14,7 @@ import (
 
 	"keywheel/shared/secret"
 	"keywheel/xds/audit"
+	"keywheel/xds/guess"
 )
 
 // public are the only paths that need no token, compared as they stand: any other spelling needs one.
@@ -47,7 +48,7 @@ type guard struct {
 	tokens   func() (admin, read secret.Key)
 	hosts    hosts
 	sessions *sessions
-	limiter  *limiter
+	limiter  *guess.Limiter
 	refusals *refusals
 
 	operation func(r *http.Request) (what string)  // what the request would do, in the audit's words; "" if nothing
@@ -63,7 +64,7 @@ func newGuard(opts Options) *guard {
 		tokens:   tokens,
 		hosts:    hostsOf(opts.Addr),
 		sessions: newSessions(opts.Now),
-		limiter:  newLimiter(opts.Now),
+		limiter:  guess.New(opts.Now),
 		refusals: &refusals{sink: opts.Audit, now: opts.Now, log: opts.Log},
 	}
 }
@@ -175,7 +176,7 @@ func bearerDigest(values []string) digest {
 
 // wrongToken counts a wrong token and returns how it is refused.
 func (g *guard) wrongToken(ctx context.Context, c *Caller) *denial {
-	wait, reached := g.limiter.wrong(c.addr)
+	wait, reached := g.limiter.Wrong(c.addr)
 	if wait == 0 {
 		return unauthorized()
 	}

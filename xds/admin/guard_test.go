@@ -14,6 +14,7 @@ import (
 
 	"keywheel/shared/secret"
 	"keywheel/xds/audit"
+	"keywheel/xds/guess"
 )
 
 // serveOn serves handler with time-outs that are short, and returns its address.
@@ -151,11 +152,11 @@ func TestCallerIsKnown(t *testing.T) {
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	now := time.Date(2025, 11, 18, 14, 0, 0, 0, time.UTC)
 	g := newGuard(Options{Now: func() time.Time { return now }})
-	for i := range 3 * maxSources {
-		g.limiter.wrong(address(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>8, i&0xff)))
+	for i := range 3 * guess.MaxSources {
+		g.limiter.Wrong(address(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>8, i&0xff)))
 		g.sessions.begin(digest{byte(i)})
 	}
-	if n := g.limiter.sources.Len(); n != maxSources {
+	if n := g.limiter.Sources(); n != guess.MaxSources {
 		t.Errorf("%d sources", n)
 	}
 	if n := g.sessions.live.Len(); n != maxSessions {

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"keywheel/xds/audit"
+	"keywheel/xds/guess"
 )
 
 const (
@@ -73,7 +74,7 @@ func (f *refusals) settle(ctx context.Context) {
 func (f *refusals) over(now time.Time) []audit.Entry {
 	var entries []audit.Entry
 	for _, b := range []*budget{&f.known, &f.nobody, &f.guessing} {
-		if b.skipped == 0 || within(b.since, now) {
+		if b.skipped == 0 || guess.Within(b.since, now) {
 			continue
 		}
 		entries = append(entries, audit.Entry{
@@ -87,7 +88,7 @@ func (f *refusals) over(now time.Time) []audit.Entry {
 
 // take says whether there is room for what c was refused, and uses it up.
 func (b *budget) take(now time.Time, c *Caller) bool {
-	if !within(b.since, now) {
+	if !guess.Within(b.since, now) {
 		*b = budget{since: now}
 	}
 	if b.written == maxRefusals {
