@@ -51,6 +51,12 @@ func TestKeysServeTheModelsOfTheirLists(t *testing.T) {
 			}
 		})
 	}
+	if got := pick(t, p, b, picker.Request{Need: 10, Model: "small", Blind: true}); got != "3" {
+		t.Errorf("by the caller's word key %s", got)
+	}
+	if got := pick(t, p, b, picker.Request{Model: "small", Blind: true}); got != "1" {
+		t.Errorf("by the caller's word, with nothing to pay, key %s", got)
+	}
 }
 
 func TestRefusalsWhereKeysAreKeptForModels(t *testing.T) {
