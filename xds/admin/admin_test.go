@@ -122,6 +122,7 @@ func fullView() ledger.View {
 		},
 		Proxies: []ledger.ProxyView{
 			{Incarnation: "0198", Node: "edge", Version: "1.40.0", Connected: true, Generation: 3, Config: 2, Reports: 9, SkewMS: -4, FirstReport: afternoon, LastReport: afternoon},
+			{Incarnation: "0197", Node: "sidecar", Connected: true, Generation: 3, Config: 3, Reports: 1, GateOnly: true, FirstReport: afternoon, LastReport: afternoon},
 			{Incarnation: "0199", Node: "edge", Rejected: 1, LastError: "no such module"},
 		},
 	}
@@ -254,9 +255,11 @@ func TestProxies(t *testing.T) {
 	f := newFixture(t)
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[
 		{"incarnation": "0198", "node": "edge", "version": "1.40.0", "connected": true, "generation": 3, "config": 2, "rejected": 0, "last_error": null,
-		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 9, "skew_ms": -4},
+		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 9, "skew_ms": -4, "mode": "gate_and_attempt"},
+		{"incarnation": "0197", "node": "sidecar", "version": null, "connected": true, "generation": 3, "config": 3, "rejected": 0, "last_error": null,
+		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 1, "skew_ms": 0, "mode": "gate_only"},
 		{"incarnation": "0199", "node": "edge", "version": null, "connected": false, "generation": 0, "config": 0, "rejected": 1, "last_error": "no such module",
-		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0}]`)
+		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0, "mode": null}]`)
 
 	f.account.view.Proxies = nil
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[]`)

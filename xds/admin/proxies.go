@@ -16,8 +16,9 @@ type Proxy struct {
 	Node        string     `json:"node" doc:"Envoy's node ID; several may share one."`
 	Version     *string    `json:"version" doc:"Envoy's; null if it has not told by xDS."`
 	Connected   bool       `json:"connected"`
+	Mode        *string    `json:"mode" enum:"gate_and_attempt,gate_only" doc:"How it is set up: gate_only tries no call with a second key. Null: not reported yet."`
 	Generation  int64      `json:"generation" doc:"Of the allowances that it runs, as they came with the answer to a report."`
-	Config      int64      `json:"config" doc:"Generation of the assignment that it runs, as it came by xDS, with keys and secrets."`
+	Config      int64      `json:"config" doc:"Generation of the assignment that it runs, as it came with keys and secrets, by xDS as a rule."`
 	Rejected    int64      `json:"rejected" doc:"Assignments that it refused."`
 	LastError   *string    `json:"last_error" doc:"Why it refused the newest of those; null if none."`
 	FirstReport *time.Time `json:"first_report"`
@@ -46,12 +47,24 @@ func (a *api) listProxies(context.Context, *struct{}) (*proxiesOutput, error) {
 	return &proxiesOutput{Body: proxies}, nil
 }
 
+// mode is empty for an Envoy that has not reported since we started.
+func mode(p *ledger.ProxyView) string {
+	switch {
+	case p.Reports == 0:
+		return ""
+	case p.GateOnly:
+		return "gate_only"
+	}
+	return "gate_and_attempt"
+}
+
 func proxyOf(p *ledger.ProxyView) Proxy {
 	return Proxy{
 		Incarnation: p.Incarnation,
 		Node:        p.Node,
 		Version:     text(p.Version),
 		Connected:   p.Connected,
+		Mode:        text(mode(p)),
 		Generation:  p.Generation,
 		Config:      p.Config,
 		Rejected:    p.Rejected,

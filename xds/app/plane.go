@@ -18,6 +18,7 @@ import (
 	"keywheel/xds/collector"
 	"keywheel/xds/config"
 	"keywheel/xds/dashboard"
+	"keywheel/xds/handout"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
 	"keywheel/xds/metrics"
@@ -136,7 +137,7 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 	p.xds = server.New(p.secured(server.Config{
 		Cache: publisher.Cache(), Redact: publisher.Redact, Observer: p.ledger, Logger: o.Log,
 		Refresh: func(ctx context.Context) error { _, err := publisher.Refresh(ctx); return err },
-		Reports: o.tracing.Handler(reports, "usage report"),
+		Reports: o.tracing.Handler(reports, "usage report"), Handout: p.handout(o),
 	}))
 	shown, err := metrics.New(metrics.Options{
 		Ledger: p.ledger, Reports: reports.Stats, Receivers: p.people.names, Version: o.Version, Log: o.Log,
@@ -184,6 +185,14 @@ func (p *plane) listen(ctx context.Context, o Options, addr config.Address, wasm
 		return nil
 	})
 	return nil
+}
+
+// handout gives the assignment to filters that another control plane configures.
+func (p *plane) handout(o Options) http.Handler {
+	return o.tracing.Handler(handout.New(handout.Options{
+		Token: o.Config.ProxyToken, Current: p.publisher.GateOnly, Now: time.Now, Log: o.Log,
+		Refresh: func(ctx context.Context) error { _, err := p.publisher.Refresh(ctx); return err },
+	}), "assignment")
 }
 
 // peer tells the ledger over which connection a report came.

@@ -38,9 +38,10 @@ type Config struct {
 	ListenAddr     Address
 	EnvoyAdminAddr Address
 	AdminAddr      Address
-	XDSAddr        Address // zero: not set; see RunXDSAddr and ServeXDSAddr
-	XDSInsecure    bool    // plain xDS to other machines was asked for by name
-	TLS            *TLS    // by which xDS is served over TCP; nil: in the clear
+	XDSAddr        Address    // zero: not set; see RunXDSAddr and ServeXDSAddr
+	XDSInsecure    bool       // plain xDS to other machines was asked for by name
+	TLS            *TLS       // by which xDS is served over TCP; nil: in the clear
+	ProxyToken     secret.Key // gives the assignment to filters that another control plane configures; zero: to none
 	AdminToken     secret.Key
 	AdminReadToken secret.Key
 	MasterKeys     []secret.Key // the first seals what is stored, all open it; empty: nothing can be sealed

@@ -33,6 +33,7 @@ var effects = []struct {
 	{"KEYWHEEL_XDS_ADDR", false, func(c *Config) any { return c.XDSAddr }},                   // Envoys know it
 	{"KEYWHEEL_XDS_INSECURE", false, func(c *Config) any { return c.XDSInsecure }},           // as the address
 	{certSetting, false, func(c *Config) any { return c.TLS != nil }},                        // Envoys know it
+	{"KEYWHEEL_PROXY_TOKEN", false, func(c *Config) any { return c.ProxyToken }},             // Envoys were started with it
 	{"KEYWHEEL_ADMIN_TOKEN", false, func(c *Config) any { return c.AdminToken }},             // sessions were opened with it
 	{"KEYWHEEL_ADMIN_READ_TOKEN", false, func(c *Config) any { return c.AdminReadToken }},    // as the other token
 	{"KEYWHEEL_MASTER_KEY", false, func(c *Config) any { return c.MasterKeys }},              // what is stored is sealed anew at the start

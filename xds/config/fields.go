@@ -84,6 +84,7 @@ var fileFields = withFiles([]field{
 	{name: "xds", kind: group, fields: []field{
 		{name: "addr", setting: "KEYWHEEL_XDS_ADDR"},
 		{name: "insecure", setting: "KEYWHEEL_XDS_INSECURE"},
+		{name: "proxy_token", setting: "KEYWHEEL_PROXY_TOKEN"},
 		{name: "push_interval", setting: "KEYWHEEL_PUSH_INTERVAL"},
 	}},
 	{name: "tls", kind: group, fields: []field{

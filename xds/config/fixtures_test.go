@@ -163,6 +163,9 @@ func dump(c *config.Config, warnings []config.Warning) string {
 	} {
 		fmt.Fprintf(&b, "%s: %v\n", line.name, line.value)
 	}
+	if !c.ProxyToken.IsZero() {
+		fmt.Fprintf(&b, "proxy token: %s\n", c.ProxyToken.Reveal())
+	}
 	for _, k := range c.MasterKeys {
 		fmt.Fprintf(&b, "master key: %q\n", k.Reveal())
 	}

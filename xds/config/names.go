@@ -34,6 +34,7 @@ var settings = []setting{
 	{name: certSetting},
 	{name: keySetting},
 	{name: caSetting},
+	{name: "KEYWHEEL_PROXY_TOKEN", secret: true},
 	{name: "KEYWHEEL_PUSH_INTERVAL"},
 	{name: "KEYWHEEL_ENVOY_CONCURRENCY"},
 	{name: "KEYWHEEL_WASM"},

@@ -26,16 +26,25 @@ func (l *loader) loadLogging(c *Config) {
 	c.LogFormat = choice(l, "KEYWHEEL_LOG_FORMAT", LogText, logFormats)
 }
 
-// minToken is the shortest admin token that is not warned of.
+// minToken is the shortest token that is not warned of.
 const minToken = 16
 
-// loadTokens reads the tokens of the admin API.
+// loadTokens reads the tokens of the admin API and of filters.
 func (l *loader) loadTokens(c *Config) {
 	c.AdminToken = l.token("KEYWHEEL_ADMIN_TOKEN")
 	c.AdminReadToken = l.token("KEYWHEEL_ADMIN_READ_TOKEN")
 	if !c.AdminToken.IsZero() && c.AdminToken.Equal(c.AdminReadToken) {
 		name := "KEYWHEEL_ADMIN_READ_TOKEN"
 		l.problem(l.called(name), entry{}, "it is the same as "+l.called("KEYWHEEL_ADMIN_TOKEN"), "write another one, or leave it out")
+	}
+	c.ProxyToken = l.token("KEYWHEEL_PROXY_TOKEN")
+	for _, other := range []struct {
+		name string
+		key  secret.Key
+	}{{"KEYWHEEL_ADMIN_TOKEN", c.AdminToken}, {"KEYWHEEL_ADMIN_READ_TOKEN", c.AdminReadToken}} {
+		if !c.ProxyToken.IsZero() && c.ProxyToken.Equal(other.key) {
+			l.problem(l.called("KEYWHEEL_PROXY_TOKEN"), entry{}, "it is the same as "+l.called(other.name), "write another one: every Envoy has it")
+		}
 	}
 	c.MasterKeys = l.masterKeys()
 }

@@ -113,7 +113,7 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 		Version: protocol.Version, Epoch: l.meta.Epoch, Incarnation: r.Incarnation, NowMS: t.now.UnixMilli(), Clock: l.clock(),
 		Allowances: t.offers(inc), Findings: l.inForce(t.now),
 	}
-	answer.Generation = max(inc.offeredAt, l.assignment.Generation)
+	answer.Generation, answer.Assignment = max(inc.offeredAt, l.assignment.Generation), l.assignment.Generation
 	now := t.now
 	t.after = append(t.after, func() { answer.Keys = l.keyStates(now) }) // this report's traffic included
 	t.reported(in, peer)
@@ -206,6 +206,7 @@ func (t *tx) reported(in *incoming, peer Peer) {
 			return
 		}
 		inc.config, inc.badConfigs = in.Config, in.BadConfigs
+		inc.gateOnly = in.Mode == protocol.ModeGateOnly
 		inc.skewMS = in.HostMS - mono.UnixMilli()
 		inc.generation = 0
 		if in.Epoch == l.meta.Epoch {

@@ -246,13 +246,14 @@ func TestEdgeAndNodes(t *testing.T) {
 		t.Errorf("said %s, want each once", said)
 	}
 	r := e.report(w.Now().Add(3 * time.Second))
-	r.HostMS, r.BadConfigs = w.host.Add(-90*time.Second).UnixMilli(), 2
+	r.HostMS, r.BadConfigs, r.Mode = w.host.Add(-90*time.Second).UnixMilli(), 2, protocol.ModeGateOnly
 	if _, err := w.Apply(t.Context(), e.peer, r); err != nil {
 		t.Fatal(err)
 	}
 	now := w.Now()
 	want := []ProxyView{
-		{Incarnation: e.id, Node: "envoy", Version: "1.40.0", Connected: true, Rejected: 4, LastError: "bad config", FirstReport: now, LastReport: now, Reports: 1, SkewMS: -90_000},
+		{Incarnation: e.id, Node: "envoy", Version: "1.40.0", Connected: true, Rejected: 4, LastError: "bad config", FirstReport: now, LastReport: now, Reports: 1, SkewMS: -90_000,
+			GateOnly: true},
 		{Node: "other", Version: "1.38.0", Connected: true},
 	}
 	if diff := cmp.Diff(want, w.View().Proxies); diff != "" {

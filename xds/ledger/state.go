@@ -96,6 +96,7 @@ type incarnation struct {
 	generation int64
 	config     int64
 	badConfigs int64
+	gateOnly   bool
 	skewMS     int64
 	toldSkew   bool
 	offeredAt  int64 // the generation in which an offer to it last changed

@@ -87,4 +87,5 @@ type ProxyView struct {
 	LastReport  time.Time
 	Reports     int64
 	SkewMS      int64 // its clock less ours, when it last reported
+	GateOnly    bool  // its filter is a gate alone: no call of its is tried with a second key
 }

@@ -1,4 +1,5 @@
-// Package server serves Envoys on one listener: the configuration of the filter by xDS, and the way for usage reports.
+// Package server serves Envoys on one listener: the configuration of the filter by xDS, the way for usage reports, and the
+// assignment for filters that another control plane configures.
 //
 // The rules are:
 //   - Whoever reaches the listener gets the keys: it is a Unix socket of the user's own, or loopback, unless clients must
@@ -46,6 +47,7 @@ type Config struct {
 	Refresh  func(ctx context.Context) error // brings Cache to the state of this moment
 	Redact   func(text string) string        // takes secrets out of what an Envoy said; nil: as it is
 	Reports  http.Handler                    // gets what is sent to protocol.ReportPath; see ConnFrom
+	Handout  http.Handler                    // gets what is sent to protocol.AssignmentPath; nil: nothing is there
 	Observer Observer
 	Logger   *slog.Logger // nil: slog.Default()
 
@@ -140,6 +142,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.grpc.ServeHTTP(w, r)
 	case r.URL.Path == protocol.ReportPath:
 		s.Reports.ServeHTTP(w, r)
+	case r.URL.Path == protocol.AssignmentPath && s.Handout != nil:
+		s.Handout.ServeHTTP(w, r)
 	default:
 		http.NotFound(w, r)
 	}

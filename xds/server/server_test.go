@@ -215,14 +215,41 @@ func TestReportsAndConnections(t *testing.T) {
 		if one != two || !one.conn.Local || one.conn.ID == 0 || (one.proto == 2) != http2 {
 			t.Errorf("%+v, then %+v", one, two)
 		}
-		if got := post("/other"); got != http.StatusNotFound {
-			t.Errorf("another path: %d", got)
+		for _, path := range []string{"/other", protocol.AssignmentPath} { // nothing is handed out here
+			if got := post(path); got != http.StatusNotFound {
+				t.Errorf("%s: %d", path, got)
+			}
 		}
 		transport.CloseIdleConnections()
 		r.hears(t, fmt.Sprintf("closed %d", one.conn.ID))
 	}
 	if _, ok := server.ConnFrom(context.Background()); ok {
 		t.Error("a connection from nowhere")
+	}
+}
+
+func TestAGateAloneGetsItsConfiguration(t *testing.T) {
+	r := serve(t, "127.0.0.1:0", func(c *server.Config) {
+		c.Handout = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	})
+	e := r.connect(t, node("n", 1, 40), protocol.GateOnlyResource)
+	if got := e.next(t); got != r.publisher.Version() {
+		t.Errorf("version %q", got)
+	}
+	e.accept(t)
+	r.change(2)
+	r.refresh(t)
+	if got := e.next(t); got != r.publisher.Version() {
+		t.Errorf("version %q", got)
+	}
+	res, err := http.Get("http://" + r.addr + protocol.AssignmentPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	if res.StatusCode != http.StatusTeapot {
+		t.Errorf("who fetches its assignment gets %d", res.StatusCode)
 	}
 }
 

@@ -41,6 +41,7 @@ type Publisher struct {
 
 	mu      sync.Mutex
 	version string // empty: none yet
+	only    []byte // what a gate alone is configured with
 
 	interval atomic.Int64 // Config.Interval, as it is now
 }
@@ -76,6 +77,13 @@ func (p *Publisher) Version() string {
 	return p.version
 }
 
+// GateOnly is what a gate alone is configured with, and its version; empty: none yet. It must not be changed.
+func (p *Publisher) GateOnly() (version string, configuration []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version, p.only
+}
+
 // Refresh makes a snapshot of the state at this moment and, if it is another than the last, pushes it. It says
 // whether it did.
 func (p *Publisher) Refresh(ctx context.Context) (pushed bool, err error) {
@@ -88,10 +96,14 @@ func (p *Publisher) Refresh(ctx context.Context) (pushed bool, err error) {
 	if err != nil || Version(s) == p.version {
 		return false, err
 	}
+	only, err := GateOnly(s)
+	if err != nil {
+		return false, err
+	}
 	if err := p.cache.SetSnapshot(ctx, everyNode, s); err != nil {
 		return false, err
 	}
-	p.version = Version(s)
+	p.version, p.only = Version(s), only
 	p.Logger.Debug("Assignment pushed", "version", p.version)
 	return true, nil
 }

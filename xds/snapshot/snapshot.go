@@ -1,11 +1,11 @@
-// Package snapshot makes what is pushed to every Envoy: the configuration of the filter's two roles, with the
-// assignment and the secrets, as two ECDS resources under one version.
+// Package snapshot makes what is pushed to every Envoy: the configuration of each of the filter's roles, with the
+// assignment and the secrets, as ECDS resources under one version. An Envoy gets those that it asks for.
 //
 // The rules are:
 //   - The version is a hash of the content: the same state has the same version in every process, and what an Envoy
 //     already has is not pushed again.
 //   - The configuration is typed as a Secret, which Envoy shows as [redacted] wherever it shows configurations.
-//   - The gate's configuration holds no key.
+//   - The gate's configuration holds no key; the attempt's does, and that of a gate alone.
 package snapshot
 
 import (
@@ -72,7 +72,7 @@ func Build(in Input) (*cachev3.Snapshot, error) {
 	for _, role := range []struct {
 		name    string
 		secrets map[string][]byte
-	}{{protocol.GateResource, gate}, {protocol.AttemptResource, attempt}} {
+	}{{protocol.GateResource, gate}, {protocol.AttemptResource, attempt}, {protocol.GateOnlyResource, attempt}} {
 		r, err := resource(role.name, in.WasmPath, role.secrets)
 		if err != nil {
 			return nil, err
@@ -90,6 +90,16 @@ func Build(in Input) (*cachev3.Snapshot, error) {
 
 // Version returns the version of a snapshot.
 func Version(s *cachev3.Snapshot) string { return s.GetVersion(resourcev3.ExtensionConfigType) }
+
+// GateOnly returns what a gate alone gets as its configuration: a serialized Secret, which protocol.ParseBundle reads.
+func GateOnly(s *cachev3.Snapshot) ([]byte, error) {
+	extension, _ := s.GetResources(resourcev3.ExtensionConfigType)[protocol.GateOnlyResource].(*corev3.TypedExtensionConfig)
+	filter := new(wasmfilterv3.Wasm)
+	if err := extension.GetTypedConfig().UnmarshalTo(filter); err != nil {
+		return nil, fmt.Errorf("reading the filter's configuration: %w", err)
+	}
+	return filter.GetConfig().GetConfiguration().GetValue(), nil
+}
 
 // deterministic writes maps in order.
 var deterministic = proto.MarshalOptions{Deterministic: true}

@@ -1,6 +1,7 @@
 package snapshot_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -124,8 +125,17 @@ func TestWhatEachRoleGets(t *testing.T) {
 		t.Error(diff)
 	}
 	want["1.1"], want["2.1"] = []byte("gsk_CANARY_1"), []byte("gsk_CANARY_2")
-	if diff := cmp.Diff(want, bundle(t, s, protocol.AttemptResource)); diff != "" {
-		t.Error(diff)
+	for _, role := range []string{protocol.AttemptResource, protocol.GateOnlyResource} {
+		if diff := cmp.Diff(want, bundle(t, s, role)); diff != "" {
+			t.Errorf("%s: %s", role, diff)
+		}
+	}
+	fetched, err := snapshot.GateOnly(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := protocol.ParseBundle(fetched); err != nil || cmp.Diff(want, got) != "" {
+		t.Errorf("what a gate alone fetches: %v, %s", err, cmp.Diff(want, got))
 	}
 }
 
@@ -339,9 +349,12 @@ func TestRefreshSeesTheStateOfThisMoment(t *testing.T) {
 		}
 	}
 	s.in.Assignment.Generation++
-	before := p.Version()
+	before, given := p.GateOnly()
 	if pushed, err := p.Refresh(context.Background()); !pushed || err != nil || p.Version() == before {
 		t.Errorf("%v, %v", pushed, err)
+	}
+	if after, newer := p.GateOnly(); before == "" || after != p.Version() || bytes.Equal(given, newer) {
+		t.Errorf("given as version %q, then %q", before, after)
 	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -34,6 +34,6 @@ function stateOf(proxy) {
   if (Math.abs(proxy.skew_ms) >= tolerable) troubles.push(`clock ${proxy.skew_ms / 1000}s off`);
   if (proxy.rejected > 0) troubles.push(`${group(proxy.rejected)} refused${proxy.last_error ? `: ${proxy.last_error}` : ''}`);
   return el('span', {},
-    el('span', { class: 'state', 'data-state': proxy.connected ? 'good' : 'gone' }, proxy.connected ? 'Connected' : 'Gone'),
+    el('span', { class: 'state', 'data-state': proxy.connected ? 'good' : 'gone' }, (proxy.connected ? 'Connected' : 'Gone') + (proxy.mode === 'gate_only' ? ', gate only' : '')),
     troubles.length > 0 ? el('span', { class: 'hint warn', dir: 'auto' }, troubles.join(', ')) : null);
 }
