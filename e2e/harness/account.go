@@ -53,6 +53,7 @@ type ProxyState struct {
 	Node        string `json:"node"`
 	Version     string `json:"version"`
 	Connected   bool   `json:"connected"`
+	Mode        string `json:"mode"`
 	Generation  int64  `json:"generation"`
 	Config      int64  `json:"config"`
 	Rejected    int64  `json:"rejected"`

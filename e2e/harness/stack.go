@@ -24,6 +24,8 @@ type Options struct {
 	Bootstrap   func(Bootstrap)   // changes Envoy's configuration before it starts; not with Run
 	Concurrency int               // of Envoy; 0: 2
 	LogLevel    string            // of Envoy; empty: warning
+	EnvoyEnv    map[string]string // further environment of Envoy; not with Run
+	Unassigned  bool              // Start does not wait until Envoy has its keys; not with Run
 }
 
 // Stack is everything together.
@@ -55,7 +57,7 @@ func Start(t testing.TB, opts Options) *Stack {
 	s.H1, s.H2 = NewClient(t, s.Keywheel.Listen, false), NewClient(t, s.Keywheel.Listen, true)
 	if opts.Run {
 		s.Keywheel.Start(t, "run")
-		waitAssigned(t, s.Keywheel.Process, s.Keywheel.EnvoyAdmin)
+		waitAssigned(t, s.Keywheel.Process, s.Keywheel.EnvoyAdmin, 2)
 		s.Keywheel.WaitGranted(t, 0)
 		return s
 	}
@@ -66,8 +68,10 @@ func Start(t testing.TB, opts Options) *Stack {
 	s.Keywheel.Start(t, "serve")
 	s.Envoy = s.newEnvoy(t, opts, trusted)
 	s.Envoy.Start(t)
-	s.Envoy.WaitAssigned(t)
-	s.Keywheel.WaitGranted(t, 0)
+	if !opts.Unassigned {
+		s.Envoy.WaitAssigned(t)
+		s.Keywheel.WaitGranted(t, 0)
+	}
 	return s
 }
 
@@ -101,7 +105,7 @@ func (s *Stack) newEnvoy(t testing.TB, opts Options, trusted string) *Envoy {
 	if opts.Concurrency > 0 {
 		e.Concurrency = opts.Concurrency
 	}
-	e.LogLevel = opts.LogLevel
+	e.LogLevel, e.Env = opts.LogLevel, opts.EnvoyEnv
 	return e
 }
 
