@@ -24,6 +24,7 @@ type fetch struct {
 	afterMS int64  // host's time before which it is not asked at all
 	vain    int    // requests in a row that brought nothing new
 	said    string // the newest complaint
+	unused  string // keys that were last warned of
 }
 
 // fetch asks for the assignment where one is missing, is known to be older than another, or was not asked about for long.
@@ -112,10 +113,29 @@ func (r *root) fetchedBundle(b []byte) error {
 		}
 	}
 	first := r.vm.only == nil
-	if r.take(a) && first {
+	if !r.take(a) {
+		return nil
+	}
+	if first {
 		proxywasm.LogInfof("keywheel: fetched the assignment: %d keys", len(a.Keys))
 	}
+	r.warnOfUnused(a)
 	return nil
+}
+
+// warnOfUnused names the keys that are never used because nobody looks into bodies.
+func (r *root) warnOfUnused(a *assigned) {
+	kept := ""
+	for _, k := range a.Keys {
+		if len(k.Models) > 0 && !k.Disabled && !r.remote.hold {
+			kept += " " + k.ID
+		}
+	}
+	if kept != r.vm.fetch.unused && kept != "" {
+		proxywasm.LogWarnf("keywheel: not used, as they are kept for certain models and bodies are not looked into: keys%s;"+
+			" take GROQ_KEY_n_MODELS away, or set \"hold\" where the host has allow_on_headers_stop_iteration", kept)
+	}
+	r.vm.fetch.unused = kept
 }
 
 // inVain takes down that nothing usable came, and says why if that is news.

@@ -134,8 +134,4 @@ func (r *root) tell() {
 		return
 	}
 	proxywasm.LogInfof("keywheel: keys go to these clusters only, set \"clusters\" to change it: %s", strings.Join(r.remote.clusters, " "))
-	if !r.remote.hold {
-		proxywasm.LogInfo("keywheel: bodies are not looked into, so keys that are kept for certain models are not used;" +
-			" set \"hold\" where the host has allow_on_headers_stop_iteration")
-	}
 }

@@ -250,6 +250,9 @@ func TestWithoutHolding(t *testing.T) {
 		a.Keys[0].Models = []string{"llama"}
 		e := startRemote(t, vm, byJSON)
 		e.fetched("200", `"v1"`, bundle(t, a))
+		if got := e.host.GetWarnLogs(); len(got) != 1 || !strings.Contains(got[0], "keys 1;") {
+			t.Errorf("warned: %q", got)
+		}
 		named := chat([2]string{"x-keywheel-model", "llama"})
 		e.gate = e.host.InitializeHttpContext()
 		if e.host.CallOnRequestHeaders(e.gate, named, false) != types.ActionContinue {

@@ -88,6 +88,9 @@ func TestAGateAloneServesAndReports(t *testing.T) {
 		if c := r.Windows[0].Callers; len(c) != 1 || c[0].Total != 100 {
 			t.Errorf("callers %+v", c)
 		}
+		if got := strings.Join(e.host.GetInfoLogs(), "\n"); strings.Count(got, "is not tried with another") != 1 {
+			t.Errorf("what it cannot do is not said once: %s", got)
+		}
 		if mark, err := e.host.GetProperty([]string{trail.Property}); err != nil || len(mark) != 1 {
 			t.Errorf("it left a trail: %q, %v", mark, err)
 		}
