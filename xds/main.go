@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"keywheel"
 	"keywheel/xds/app"
 	"keywheel/xds/cli"
 )
@@ -19,7 +20,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	program := cli.Program{
 		Version: version, Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
-		Run: app.Run, Serve: app.Serve, EnvoyConfig: app.EnvoyConfig,
+		Run: app.Run, Serve: app.Serve, EnvoyConfig: app.EnvoyConfig, Wasm: keywheel.Wasm,
 	}
 	os.Exit(program.Execute(ctx, os.Args[1:]))
 }

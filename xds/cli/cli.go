@@ -37,6 +37,8 @@ type Program struct {
 	Run         func(ctx context.Context, opts app.Options) error
 	Serve       func(ctx context.Context, opts app.Options) error
 	EnvoyConfig func(ctx context.Context, opts app.Options) error // writes Envoy's configuration to opts.Stdout
+
+	Wasm []byte // the filter's module; empty: the program was built without it
 }
 
 // Execute runs the command that args name, without the program's own name, and returns the exit code.
@@ -72,7 +74,7 @@ Try it without any key: keywheel run --demo`,
 		return hinted{err, "See `" + cmd.CommandPath() + " --help`."}
 	})
 	root.AddCommand(p.runCommand(), p.serveCommand(), p.statusCommand(), p.keysCommand(), p.eventsCommand(), p.summaryCommand(),
-		p.notifyCommand(), p.checkCommand(), p.envoyConfigCommand(), p.versionCommand())
+		p.notifyCommand(), p.checkCommand(), p.envoyConfigCommand(), p.wasmCommand(), p.versionCommand())
 	return root
 }
 

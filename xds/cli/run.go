@@ -10,6 +10,7 @@ import (
 	"keywheel/xds/app"
 	"keywheel/xds/clock"
 	"keywheel/xds/config"
+	"keywheel/xds/envoy"
 	"keywheel/xds/logging"
 )
 
@@ -134,6 +135,18 @@ func (f *flags) clock(cfg *config.Config) (*clock.Clock, error) {
 			Fix: "set KEYWHEEL_UPSTREAM_URL to one, or leave --now out"}
 	}
 	return clock.New(now, f.speed, nil), nil
+}
+
+func (p *Program) wasmCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "wasm FILE",
+		Short: "Write the filter's module to a file, for Envoys on other machines",
+		Long: `Writes the filter's module to a file, where KEYWHEEL_WASM and Envoys on other machines or in other
+containers find it. A file that holds another module is left alone, as an Envoy may be using it.`,
+		Example: "  keywheel wasm /opt/keywheel/keywheel.wasm",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return envoy.WriteWasmFile(args[0], p.Wasm) },
+	}
 }
 
 func (p *Program) versionCommand() *cobra.Command {

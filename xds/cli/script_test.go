@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		program := cli.Program{
 			Version: "1.2.3", Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 			Run: started("run"), Serve: started("serve"), EnvoyConfig: started("envoy-config"),
+			Wasm: []byte(os.Getenv("MODULE")), // which a script asks for
 		}
 		os.Exit(program.Execute(context.Background(), os.Args[1:]))
 	}})

@@ -14,9 +14,6 @@ import (
 // name holds the content's hash, so that a new version never replaces one under a running Envoy. Envoy may run as
 // another user, so everybody may read the file; it holds no secret.
 func WriteWasm(dir string, module []byte) (string, error) {
-	if len(module) == 0 {
-		return "", errors.New("this binary carries no Wasm module; build it by `make build`, or name a module by KEYWHEEL_WASM")
-	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -26,13 +23,34 @@ func WriteWasm(dir string, module []byte) (string, error) {
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, module) {
 		return path, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // see above
-		return "", fmt.Errorf("the directory for the Wasm module: %w", err)
+	return path, putWasm(path, module)
+}
+
+// WriteWasmFile writes the filter's module to path, where there must be no other one: a running Envoy may use it. As with
+// WriteWasm everybody may read it.
+func WriteWasmFile(path string, module []byte) error {
+	there, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(module) > 0 && bytes.Equal(there, module):
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is another module, which an Envoy may be using: give this one a name of its own", path)
+	}
+	return putWasm(path, module)
+}
+
+// putWasm makes path hold the module.
+func putWasm(path string, module []byte) error {
+	if len(module) == 0 {
+		return errors.New("this binary carries no Wasm module; build it by `make build`, or name a module by KEYWHEEL_WASM")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // see WriteWasm
+		return fmt.Errorf("the directory for the Wasm module: %w", err)
 	}
 	if err := writeFile(path, module, 0o644); err != nil {
-		return "", fmt.Errorf("writing the Wasm module: %w", err)
+		return fmt.Errorf("writing the Wasm module: %w", err)
 	}
-	return path, nil
+	return nil
 }
 
 // writeFile makes path hold content, whole or not at all.
