@@ -78,6 +78,13 @@ test-e2e: build python node ## Run the end-to-end tests: the built product with 
 	$(GOTESTSUM) --format standard-verbose --jsonfile build/e2e.json -- -timeout $(E2ETIMEOUT) $(E2E)
 	@$(call no-skips,build/e2e.json)
 
+# A module of its own, as istiod's code is no business of the product's.
+.PHONY: e2e-istio
+e2e-istio: build ## Run examples/istio: what istiod generates of it, in a real Envoy (compiles istiod: minutes, once)
+	@KEYWHEEL_BIN=$(CURDIR)/build/keywheel KEYWHEEL_WASM=$(CURDIR)/build/keywheel.wasm \
+	$(GOTESTSUM) --format standard-verbose --jsonfile build/istio.json --raw-command -- $(GO) -C tools/istio test -json -count 1 -timeout 15m ./...
+	@$(call no-skips,build/istio.json)
+
 .PHONY: python
 python: ## Make build/venv, which holds the groq client and the testers of the API that the end-to-end tests use
 	@if ! command -v python3 >/dev/null; then $(call lacking,no python3: the tests that use it skip); \
@@ -119,7 +126,7 @@ bench: build ## Run the benchmarks
 ##@ Check
 
 .PHONY: check
-check: lint tidy-check test vuln ## Do all that CI does
+check: lint tidy-check test e2e-istio vuln ## Do all that CI does
 
 .PHONY: lint
 lint: ## Run the linters
@@ -132,6 +139,7 @@ format: ## Format the code
 .PHONY: tidy-check
 tidy-check: ## See that go.mod and go.sum hold what is needed and no more
 	$(GO) mod tidy -diff
+	$(GO) -C tools/istio mod tidy -diff
 
 .PHONY: vuln
 vuln: ## Look the dependencies up in Go's vulnerability database, where that can be reached
