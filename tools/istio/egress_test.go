@@ -15,7 +15,7 @@ import (
 
 // TestEgressGateway: the same in a gateway, which only the workloads that it is for can use.
 func TestEgressGateway(t *testing.T) {
-	in := install(t)
+	in := install(t, nil)
 	docs := documents(t, in.addresses, "keywheel.yaml", "groq.yaml", "egress-gateway.yaml")
 	d := istiod(t, docs)
 	proxy := workload(d, model.Router, "groq-egress", map[string]string{"istio": "groq-egress"})

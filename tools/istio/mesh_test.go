@@ -3,6 +3,7 @@ package istio
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,24 +52,32 @@ func documents(t testing.TB, addresses []string, files ...string) []document {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, text := range strings.Split(strings.NewReplacer(addresses...).Replace(string(content)), "\n---\n") {
-			d := document{text: text}
-			if err := yaml.Unmarshal([]byte(text), &d); err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			all = append(all, d)
-		}
+		all = append(all, split(t, strings.NewReplacer(addresses...).Replace(string(content)))...)
 	}
 	return all
 }
 
-// istiod runs istiod's configuration generation on documents, with further configuration of the test's own.
-func istiod(t *testing.T, docs []document, further ...string) *xds.FakeDiscoveryServer {
+// split reads the documents of a YAML file.
+func split(t testing.TB, content string) []document {
 	t.Helper()
-	var objects []string
-	for _, d := range docs {
+	var all []document
+	for _, text := range strings.Split(content, "\n---\n") {
+		d := document{text: text}
+		if err := yaml.Unmarshal([]byte(text), &d); err != nil {
+			t.Fatalf("%v in\n%s", err, text)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// istiod runs istiod's configuration generation on documents, of the example or of a test's own.
+func istiod(t *testing.T, docs ...[]document) *xds.FakeDiscoveryServer {
+	t.Helper()
+	var configs, objects []string
+	for _, d := range slices.Concat(docs...) {
 		if d.istios() {
-			further = append(further, d.text)
+			configs = append(configs, d.text)
 		} else {
 			objects = append(objects, d.text)
 		}
@@ -76,7 +85,7 @@ func istiod(t *testing.T, docs []document, further ...string) *xds.FakeDiscovery
 	config := mesh.DefaultMeshConfig()
 	config.DefaultProviders = &meshconfig.MeshConfig_DefaultProviders{Metrics: []string{"prometheus"}} // as installed
 	return xds.NewFakeDiscoveryServer(t, xds.FakeOptions{
-		ConfigString: strings.Join(further, "\n---\n"), KubernetesObjectString: strings.Join(objects, "\n---\n"), MeshConfig: config,
+		ConfigString: strings.Join(configs, "\n---\n"), KubernetesObjectString: strings.Join(objects, "\n---\n"), MeshConfig: config,
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 
 // TestWhoMayFetchTheKeys: only the workloads that are named get through Keywheel's sidecar to where the keys are.
 func TestWhoMayFetchTheKeys(t *testing.T) {
-	in := install(t)
+	in := install(t, nil)
 	get := func(config *tls.Config) (int, error) {
 		scheme := "https://"
 		if config == nil {

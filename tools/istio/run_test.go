@@ -20,8 +20,8 @@ type installed struct {
 	app       string   // host:port at which the application's calls come to its proxy
 }
 
-// install runs Groq, Keywheel and Keywheel's own sidecar.
-func install(t *testing.T) *installed {
+// install runs Groq, Keywheel with further settings, and Keywheel's own sidecar.
+func install(t *testing.T, settings map[string]string) *installed {
 	t.Helper()
 	harness.EnvoyBinary(t) // skips before anything is built
 	in := &installed{inbound: harness.FreeAddr(t), app: harness.FreeAddr(t)}
@@ -29,7 +29,8 @@ func install(t *testing.T) *installed {
 	in.stack.Groq = harness.StartGroq(t, fakegroq.Options{TLS: &fakegroq.TLS{}}, in.stack.Keys)
 	in.agent = startAgent(t, in.stack.Groq.CA())
 	xds := harness.FreeAddr(t)
-	in.stack.Keywheel = harness.NewKeywheel(t, harness.KeywheelOptions{Keys: in.stack.Keys, Settings: map[string]string{"KEYWHEEL_XDS_ADDR": xds}})
+	in.stack.Keywheel = harness.NewKeywheel(t, harness.KeywheelOptions{Keys: in.stack.Keys, Settings: settings})
+	in.stack.Keywheel.Set("KEYWHEEL_XDS_ADDR", xds)
 	in.stack.Keywheel.Start(t, "serve")
 	in.addresses = []string{"127.0.0.1:18000", xds, "18000", port(in.inbound), "/opt/keywheel/keywheel.wasm", in.stack.Keywheel.Product.Wasm,
 		"address: keywheel.keywheel.svc.cluster.local", "address: 127.0.0.1"}
