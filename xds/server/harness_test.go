@@ -81,7 +81,7 @@ func (a *account) Rejected(_ context.Context, node, message string) error {
 func (a *account) ConnClosed(_ context.Context, id uint64) error { return a.note("closed %d", id) }
 
 // hears waits until the account was told something.
-func (a *account) hears(t *testing.T, want string) {
+func (a *account) hears(t *testing.T, want string, meanwhile ...func()) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for tick := time.NewTicker(time.Millisecond); ; {
@@ -90,6 +90,9 @@ func (a *account) hears(t *testing.T, want string) {
 		a.mu.Unlock()
 		if slices.Contains(told, want) {
 			return
+		}
+		for _, do := range meanwhile {
+			do()
 		}
 		select {
 		case <-tick.C:

@@ -220,8 +220,8 @@ func TestReportsAndConnections(t *testing.T) {
 				t.Errorf("%s: %d", path, got)
 			}
 		}
-		transport.CloseIdleConnections()
-		r.hears(t, fmt.Sprintf("closed %d", one.conn.ID))
+		// A connection is idle a moment after its last answer was read.
+		r.hears(t, fmt.Sprintf("closed %d", one.conn.ID), transport.CloseIdleConnections)
 	}
 	if _, ok := server.ConnFrom(context.Background()); ok {
 		t.Error("a connection from nowhere")
