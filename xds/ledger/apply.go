@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
 
 	"keywheel/shared/protocol"
@@ -155,8 +156,30 @@ func (t *tx) restored(r *protocol.Report) {
 	change(t, m)
 	m.Epoch = max(t.mono.UnixMilli(), r.Epoch+1)
 	t.stale = true
+	t.goBeyond(r)
 	t.l.stats.StoreRestored++
 	t.log(slog.LevelWarn, "Envoy knows a newer account than the store, which seems to be a restored backup; counts come back with the usage reports")
+}
+
+// goBeyond gives keys a revision that no report has named: under those that this store does not know filters may have
+// other secrets.
+func (t *tx) goBeyond(r *protocol.Report) {
+	l := t.l
+	highest := map[*key]uint32{}
+	for i := range r.Windows {
+		for _, u := range r.Windows[i].Credentials {
+			_, revision, _ := protocol.SplitCredential(u.Credential)
+			if k := l.keyOf(u.Credential); k != nil && revision < math.MaxUint32-unknownChanges {
+				highest[k] = max(highest[k], revision)
+			}
+		}
+	}
+	t.rearrange(func() {
+		for k, revision := range highest {
+			t.setCredential(k.ID, max(revision, k.cred.Revision)+1, k.cred.Base, k.cred.Hash)
+		}
+		l.arrange(l.configs())
+	})
 }
 
 // meet takes down an incarnation that was not known.

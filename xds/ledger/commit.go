@@ -126,6 +126,9 @@ func (l *Ledger) runBatch(batch []*op) []line {
 
 // commit writes what changed, and what an earlier commit that failed may have written all the same.
 func (l *Ledger) commit(t *tx) error {
+	if l.rewrite {
+		return l.writeAll()
+	}
 	if len(t.dirty) == 0 && len(l.unsure) == 0 {
 		return nil
 	}

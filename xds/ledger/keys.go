@@ -14,7 +14,8 @@ import (
 )
 
 // SetKeys takes over the configured keys, in rank order. A key whose secret is another than before gets the next
-// revision; its usage starts at zero. Keys that are gone keep their usage in the store, should they come back.
+// revision; the usage of a secret that is new to it starts at zero. Keys and secrets that are gone keep their usage in the
+// store, should they come back.
 func (l *Ledger) SetKeys(ctx context.Context, keys []KeyConfig) error {
 	_, err := l.Reconfigure(ctx, Change{Keys: keys})
 	return err
@@ -113,6 +114,7 @@ func (t *tx) revise(k KeyConfig) {
 	case c == nil:
 		t.setCredential(k.ID, 1, 1, k.SecretHash[:])
 	case !slices.Equal(c.Hash, k.SecretHash[:]):
+		change(t, c).Earlier = joinEras(c.eras(), nil)
 		t.setCredential(k.ID, c.Revision+1, c.Revision+1, k.SecretHash[:])
 	}
 }
@@ -231,7 +233,7 @@ func (l *Ledger) accountOf(id sourceID) *account {
 	if k == nil {
 		return nil
 	}
-	if _, revision, _ := protocol.SplitCredential(id.credential); revision < k.cred.Base || revision > k.cred.Revision {
+	if _, revision, _ := protocol.SplitCredential(id.credential); !k.cred.counts(revision) {
 		return nil
 	}
 	return k.account(id.window)

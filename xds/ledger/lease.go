@@ -90,7 +90,7 @@ func (l *Ledger) connGone(ctx context.Context, c *conn) error {
 	}
 	return l.do(ctx, func(t *tx) error {
 		for _, inc := range orphans {
-			if len(inc.conns) == 0 && !inc.Dead {
+			if l.incarnations[inc.id] == inc && len(inc.conns) == 0 && !inc.Dead { // there may be another account by now
 				t.bury(inc)
 			}
 		}

@@ -96,6 +96,7 @@ type Ledger struct {
 	living       map[*incarnation]struct{}
 	unsure       map[record]struct{} // that a failed commit may have written
 	storeErr     error
+	rewrite      bool // the store may hold another account than this: the next commit writes everything
 
 	// What follows is not kept.
 	conns      map[uint64]*conn
@@ -130,6 +131,22 @@ type Stats struct {
 
 // Open reads the account from the store. The store is closed if Open fails.
 func Open(ctx context.Context, o Options) (*Ledger, error) {
+	l := empty(o)
+	err := l.load()
+	if err == nil {
+		err = l.do(ctx, (*tx).start)
+	}
+	if err == nil && len(o.Keys) > 0 {
+		err = l.SetKeys(ctx, o.Keys)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.store.Close())
+	}
+	return l, nil
+}
+
+// empty returns a ledger that has read nothing yet.
+func empty(o Options) *Ledger {
 	l := &Ledger{
 		store: o.Store, now: o.Now, mono: o.Mono, clock: o.Clock, log: o.Log, historyDays: o.HistoryDays, policy: o.Policy,
 		changed: make(chan struct{}, 1), outbox: make(chan struct{}, 1), route: o.Route, lead: make(chan struct{}, 1),
@@ -142,17 +159,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		models: map[quota.Window]map[string]struct{}{}, meta: &meta{}, tokens: &reportToken{},
 	}
 	l.defaults()
-	err := l.load()
-	if err == nil {
-		err = l.do(ctx, (*tx).start)
-	}
-	if err == nil && len(o.Keys) > 0 {
-		err = l.SetKeys(ctx, o.Keys)
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.store.Close())
-	}
-	return l, nil
+	return l
 }
 
 func (l *Ledger) defaults() {

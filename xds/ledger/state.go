@@ -70,6 +70,7 @@ type credential struct {
 	Revision uint32 `json:"revision"`
 	Base     uint32 `json:"base"` // the first revision of the present secret
 	Hash     []byte `json:"hash"` // SHA-256 of the secret
+	Earlier  []era  `json:"earlier,omitempty"`
 
 	gone bool
 }
@@ -112,6 +113,7 @@ type incarnationRecord struct {
 	LastMS  int64  `json:"last_ms"`  // a report about the last
 	NoteSeq int64  `json:"note_seq"` // highest note taken in
 	Dead    bool   `json:"dead,omitempty"`
+	Voided  bool   `json:"voided,omitempty"` // a person said that nothing of it counts
 }
 
 func (i *incarnation) place() (string, string) { return incarnationBucket, i.id }

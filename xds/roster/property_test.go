@@ -30,8 +30,8 @@ type said struct {
 type model struct {
 	settings, edits map[string]said
 	revision        map[string]uint32
-	last            map[string]string // the secret of the newest revision
-	used            map[string]int64
+	last            map[string]string   // the secret of the newest revision
+	used            map[[2]string]int64 // by key ID and secret
 }
 
 // of is what a key is; ok is false if it is not in force.
@@ -78,11 +78,11 @@ func (m *model) clash() bool {
 	return false
 }
 
-// settle gives keys with another secret their next revision, which has used nothing.
+// settle gives keys with another secret their next revision. What a secret used before counts on when it comes back.
 func (m *model) settle() {
 	for _, id := range m.ids() {
 		if k, _ := m.of(id); m.last[id] != k.secret {
-			m.last[id], m.used[id] = k.secret, 0
+			m.last[id] = k.secret
 			m.revision[id]++
 		}
 	}
@@ -127,7 +127,7 @@ func (m *model) agree(h *house) {
 		if !secrets[credential].Equal(k.Secret) {
 			h.Fatalf("the secrets have no %s, or another's", credential)
 		}
-		h.uses(k.ID, m.used[k.ID])
+		h.uses(k.ID, m.used[[2]string{k.ID, m.last[k.ID]}])
 	}
 	slices.Sort(got)
 	if want := m.ids(); !slices.Equal(want, got) {
@@ -182,7 +182,7 @@ func TestAnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keys, says := drawSettings(t)
 		h := newHouse(t, keys...)
-		m := &model{settings: says, edits: map[string]said{}, revision: map[string]uint32{}, last: map[string]string{}, used: map[string]int64{}}
+		m := &model{settings: says, edits: map[string]said{}, revision: map[string]uint32{}, last: map[string]string{}, used: map[[2]string]int64{}}
 		m.settle()
 		m.agree(h)
 		for i := range rapid.IntRange(1, 25).Draw(t, "steps") {
@@ -239,7 +239,7 @@ func step(t *rapid.T, h *house, m *model, i int) *model {
 	case "spend":
 		if there {
 			h.spend(i, protocol.Credential(id, m.revision[id]), 10)
-			m.used[id] += 10
+			m.used[[2]string{id, m.last[id]}] += 10
 		}
 		return m
 	case "clear":

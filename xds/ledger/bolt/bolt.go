@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -68,7 +69,7 @@ func Open(path string, o Options) (*Store, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := create(path); err != nil {
-			return nil, fmt.Errorf("cannot make the store %s: %w", path, err)
+			return nil, fmt.Errorf("cannot make the store %s: %w; let this user write to its folder, or set KEYWHEEL_STORE to another path", path, err)
 		}
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the store: %w", err)
@@ -77,11 +78,15 @@ func Open(path string, o Options) (*Store, error) {
 	case info.Size() == 0:
 		return nil, damaged(path, errors.New("the file is empty"))
 	}
-	if err := check(path, o); err != nil {
+	seen, err := verified(path, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := seen.Close(); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, fmt.Errorf("cannot keep the store from other users: %w", err)
+		return nil, fmt.Errorf("cannot keep the store from other users: %w; let this user own it, or set KEYWHEEL_STORE to another path", err)
 	}
 	db, err := open(path, options(o.LockTimeout, false))
 	if err != nil {
@@ -107,13 +112,19 @@ func open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	return bbolt.Open(path, 0o600, o)
 }
 
-// check verifies the file while no other process can change it.
-func check(path string, o Options) error {
+// verified opens the file for reading, which keeps other processes from changing it, and verifies it.
+func verified(path string, o Options) (*bbolt.DB, error) {
 	db, err := open(path, options(o.LockTimeout, true))
 	if err != nil {
-		return opening(path, err)
+		return nil, opening(path, err)
 	}
-	defer func() { _ = db.Close() }()
+	if err := verifyFile(path, o.Log); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func verifyFile(path string, log *slog.Logger) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -123,8 +134,8 @@ func check(path string, o Options) error {
 	if err != nil {
 		return damaged(path, err)
 	}
-	if found.tornHead {
-		o.Log.Warn("The newest head of the store is damaged; what was last written to it may be missing", "store", path)
+	if found.tornHead && log != nil {
+		log.Warn("The newest head of the store is damaged; what was last written to it may be missing", "store", path)
 	}
 	return found.admit(path)
 }
@@ -139,7 +150,7 @@ func (c *contents) admit(path string) error {
 		return damaged(path, errors.New("its version cannot be read"))
 	}
 	if schema > store.Schema {
-		return fmt.Errorf("%s: %w (format %d, this one knows %d); run that version, or restore a backup made before it",
+		return fmt.Errorf("%s: %w (format %d, this one knows %d); run that version, or restore a backup made before it: keywheel restore FILE",
 			path, store.ErrNewer, schema, store.Schema)
 	}
 	if c.format[formatSum] != string(c.sum.bytes()) {
@@ -155,15 +166,15 @@ func opening(path string, err error) error {
 		return fmt.Errorf("%s: %w, most likely another keywheel run or keywheel serve; stop that one, or give this one its own KEYWHEEL_STORE",
 			path, store.ErrLocked)
 	case errors.Is(err, berrors.ErrInvalid):
-		return fmt.Errorf("%s: %w; give KEYWHEEL_STORE another path, or restore a backup if it was one", path, store.ErrForeign)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("cannot open the store: %w", err)
+		return fmt.Errorf("%s: %w; give KEYWHEEL_STORE another path, or, if it was a store, restore a backup: keywheel restore FILE", path, store.ErrForeign)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("cannot open the store: %w; let this user read and write it, or set KEYWHEEL_STORE to another path", err)
 	}
 	return damaged(path, err)
 }
 
 func damaged(path string, why error) error {
-	return fmt.Errorf("%s: %w: %w; restore a backup, or move the file away to start with empty counters", path, store.ErrCorrupt, why)
+	return fmt.Errorf("%s: %w: %w; restore a backup (keywheel restore FILE), or move the file away to start with empty counters", path, store.ErrCorrupt, why)
 }
 
 // Path is the file's absolute path.

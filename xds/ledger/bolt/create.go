@@ -31,14 +31,8 @@ func create(path string) error {
 	if err := initialize(temp); err != nil {
 		return err
 	}
-	err = os.Link(temp, path)
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return nil
-	case err != nil: // a file system without links
-		if err := os.Rename(temp, path); err != nil {
-			return err
-		}
+	if err := place(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	return syncDir(dir)
 }

@@ -31,6 +31,9 @@ type Store interface {
 	// or none; the same writes can be committed again. A record is written at most once in one Commit.
 	Commit(writes []Record) error
 
+	// Replace makes these records all that there is, or changes nothing; else it is as Commit.
+	Replace(records []Record) error
+
 	// Close waits for a running Commit. After it Load and Commit return an error.
 	Close() error
 }

@@ -28,6 +28,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Place) {
 	})
 	t.Run("keeps what was committed", func(t *testing.T) { keeps(t, fresh(t)) })
 	t.Run("keeps odd values", func(t *testing.T) { odd(t, fresh(t)) })
+	t.Run("replaces everything", func(t *testing.T) { replaces(t, fresh(t)) })
 	t.Run("stops at the caller's error", func(t *testing.T) { stops(t, fresh(t)) })
 	t.Run("refuses after close", func(t *testing.T) { closed(t, fresh(t)) })
 	t.Run("loaded values are the caller's", func(t *testing.T) { owned(t, fresh(t)) })
@@ -105,6 +106,30 @@ func odd(t *testing.T, p Place) {
 	commit(t, s, want...)
 	_ = s.Close()
 	expect(t, open(t, p), want)
+}
+
+func replaces(t *testing.T, p Place) {
+	s := open(t, p)
+	commit(t, s, rec("a", "1", "one"), rec("b", "2", "two"))
+	want := []store.Record{rec("b", "2", "zwei"), rec("c", "3", "drei")}
+	if err := s.Replace(want); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s, want)
+	commit(t, s, gone("c", "3")) // it goes on from there
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, p)
+	expect(t, s, want[:1])
+	if err := s.Replace(nil); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s, nil)
+	_ = s.Close()
+	if err := s.Replace(want); err == nil {
+		t.Error("a closed store replaces")
+	}
 }
 
 func stops(t *testing.T, p Place) {
@@ -191,6 +216,12 @@ func history(t *rapid.T, p Place) {
 			t.Fatal(err)
 		}
 		_ = model.Commit(writes)
+		if rapid.IntRange(0, 9).Draw(t, "replace") == 0 {
+			if err := s.Replace(model.Records()[len(model.Records())/2:]); err != nil {
+				t.Fatal(err)
+			}
+			_ = model.Replace(model.Records()[len(model.Records())/2:])
+		}
 		if rapid.IntRange(0, 4).Draw(t, "reopen") == 0 {
 			_ = s.Close()
 			if s, err = p.Open(); err != nil {

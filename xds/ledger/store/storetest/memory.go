@@ -89,6 +89,16 @@ func (m *Memory) Commit(writes []store.Record) error {
 	return nil
 }
 
+// Replace is the store's.
+func (m *Memory) Replace(records []store.Record) error {
+	m.mu.Lock()
+	if !m.closed {
+		clear(m.records)
+	}
+	m.mu.Unlock()
+	return m.Commit(records)
+}
+
 // Close is the store's.
 func (m *Memory) Close() error {
 	m.mu.Lock()
@@ -118,6 +128,22 @@ func (f *Faulty) Commit(writes []store.Record) error {
 	}
 	if f.After != nil {
 		return f.After(writes)
+	}
+	return nil
+}
+
+// Replace is the store's.
+func (f *Faulty) Replace(records []store.Record) error {
+	if f.Before != nil {
+		if err := f.Before(records); err != nil {
+			return err
+		}
+	}
+	if err := f.Store.Replace(records); err != nil {
+		return err
+	}
+	if f.After != nil {
+		return f.After(records)
 	}
 	return nil
 }
