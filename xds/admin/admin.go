@@ -26,6 +26,7 @@ import (
 	"keywheel/shared/quota"
 	"keywheel/shared/secret"
 	"keywheel/xds/audit"
+	"keywheel/xds/backup"
 	"keywheel/xds/clock"
 	"keywheel/xds/event"
 	"keywheel/xds/ledger"
@@ -60,6 +61,7 @@ type Options struct {
 	Ledger    Ledger
 	Roster    Roster     // nil: keys cannot be changed
 	Notifier  Notifier   // nil: there is nobody to tell
+	Vault     Vault      // nil: there are no backups
 	Token     secret.Key // admits to everything; without one nothing but the public paths can be reached
 	ReadToken secret.Key // admits to GET and HEAD; none if zero
 
@@ -144,6 +146,9 @@ func New(opts Options) http.Handler {
 	if opts.Roster != nil {
 		a.registerEdits()
 	}
+	if opts.Vault != nil {
+		a.registerBackups()
+	}
 	if opts.SetClock != nil {
 		a.registerClock()
 	}
@@ -160,7 +165,19 @@ func New(opts Options) http.Handler {
 // around is what every request passes on its way to next. None of it wraps the ResponseWriter, so an answer that goes on
 // for long can be flushed, and take its time, by http.ResponseController.
 func around(next http.Handler, g *guard) http.Handler {
-	return headers(http.MaxBytesHandler(g.wrap(next), maxBody))
+	return headers(bounded(g.wrap(next)))
+}
+
+// bounded keeps bodies small, but for a backup that is restored.
+func bounded(next http.Handler) http.Handler {
+	small, large := http.MaxBytesHandler(next, maxBody), http.MaxBytesHandler(next, backup.MaxSize)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == restorePath {
+			large.ServeHTTP(w, r)
+			return
+		}
+		small.ServeHTTP(w, r)
+	})
 }
 
 // maxConns is how many connections the API serves at once. More wait until one ends or is timed out: whoever can open

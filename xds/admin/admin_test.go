@@ -139,6 +139,7 @@ type fixture struct {
 	now      time.Time // as the clock was last set
 	speed    float64
 	missing  []string
+	vault    vault
 }
 
 func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
@@ -149,7 +150,7 @@ func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
 	}
 	f.keys = newKeys(t, false, func() error { return f.account.err })
 	f.options = admin.Options{
-		Ledger: f.account, Roster: f.keys, Notifier: f.notifier, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
+		Ledger: f.account, Roster: f.keys, Notifier: f.notifier, Vault: &f.vault, Token: secret.New(adminToken), ReadToken: secret.New(readToken), Version: "1.2.3",
 		Missing: func() []string { return f.missing },
 		SetClock: func(_ context.Context, now time.Time, speed float64) error {
 			f.now, f.speed = now, speed

@@ -13,7 +13,7 @@ import (
 type Audit struct {
 	ID      string    `json:"id"`
 	At      time.Time `json:"at"`
-	Who     string    `json:"who" doc:"admin or read by token, page by the dashboard, file for a settings file, environment, probe, nobody."`
+	Who     string    `json:"who" doc:"admin or read by token, page by the dashboard, file for a settings file, environment, probe, shell for a command on a stopped one, nobody."`
 	From    *string   `json:"from" doc:"The address that the request came from."`
 	What    string    `json:"what" example:"change key"`
 	Key     *string   `json:"key" doc:"The key's ID."`

@@ -140,6 +140,9 @@ func (g *guard) permit(r *http.Request, c *Caller) *denial {
 	if c.Who == audit.Page && !reads(r.Method) && r.Header.Get(pageHeader) != "1" {
 		return forbidden("A session changes things only by requests of its own page; these carry " + pageHeader + ": 1.")
 	}
+	if c.admits == accessRead && r.URL.Path == backupPath {
+		return forbidden("A backup holds everything, sealed secrets too; it needs the admin token.")
+	}
 	if c.admits == accessRead && !reads(r.Method) && r.URL.Path != sessionPath {
 		return forbidden("The read-only token cannot change anything; this needs the admin token.")
 	}

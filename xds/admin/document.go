@@ -18,6 +18,7 @@ const (
 	tagHealth  = "health"
 	tagClock   = "clock"
 	tagSession = "session"
+	tagStore   = "store"
 )
 
 // The names of the security schemes.
@@ -44,6 +45,7 @@ func describe(version string) huma.Config {
 	config.Tags = []*huma.Tag{
 		{Name: tagAccount, Description: "Keys, their pool, and the Envoys that spend them."},
 		{Name: tagEvents, Description: "What happened, who was told, and what days came to."},
+		{Name: tagStore, Description: "Backups of all that is kept."},
 		{Name: tagSession, Description: "For the page, which shows its token once and then has a cookie."},
 		{Name: tagHealth, Description: "For probes; no token needed."},
 	}

@@ -27,7 +27,8 @@ func TestAccess(t *testing.T) {
 	}
 	writes := []call{
 		{"POST", "/api/v1/keys/1/clear"}, {"POST", "/api/v1/notifications/test"}, {"PUT", "/api/v1/clock"}, {"DELETE", "/api/v1/keys/1"},
-		{"POST", "/api/v1/keys"}, {"PATCH", "/api/v1/keys/1"}, {"PATCH", "/nowhere"},
+		{"POST", "/api/v1/keys"}, {"PATCH", "/api/v1/keys/1"}, {"PATCH", "/nowhere"}, {"GET", "/api/v1/backup"}, {"HEAD", "/api/v1/backup"},
+		{"POST", "/api/v1/restore"},
 	}
 	public := []call{{"GET", "/"}, {"GET", "/healthz"}, {"GET", "/readyz"}}
 	refused := map[string]string{
@@ -197,6 +198,7 @@ func TestDocument(t *testing.T) {
 		"/api/v1/usage": {"get"}, "/api/v1/usage.csv": {"get"}, "/api/v1/audit": {"get"}, "/api/v1/stream": {"get"},
 		"/api/v1/session": {"get", "delete"}, "/api/v1/proxies": {"get"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
 		"/api/v1/events": {"get"}, "/api/v1/notifications": {"get"}, "/api/v1/notifications/test": {"post"}, "/api/v1/summaries/{date}": {"get"},
+		"/api/v1/backup": {"get"}, "/api/v1/restore": {"post"},
 	}
 	if got := len(f.doc.at("paths")); got != len(want) {
 		t.Errorf("%d paths, want %d", got, len(want))

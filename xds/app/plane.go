@@ -15,12 +15,15 @@ import (
 	"keywheel/shared/protocol"
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
+	"keywheel/xds/audit"
+	"keywheel/xds/backup"
 	"keywheel/xds/collector"
 	"keywheel/xds/config"
 	"keywheel/xds/dashboard"
 	"keywheel/xds/handout"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
+	"keywheel/xds/ledger/store"
 	"keywheel/xds/metrics"
 	"keywheel/xds/mtls"
 	"keywheel/xds/probe"
@@ -39,6 +42,7 @@ const groqHost = "api.groq.com"
 
 // plane is a running control plane.
 type plane struct {
+	store  *bolt.Store
 	ledger *ledger.Ledger
 	roster *roster.Roster
 	people *people
@@ -74,14 +78,14 @@ func startPlane(ctx context.Context, o Options, addr config.Address, wasm string
 	if err != nil {
 		return nil, err
 	}
-	store, err := bolt.Open(o.Config.StorePath, bolt.Options{Log: o.Log})
+	file, err := bolt.Open(o.Config.StorePath, bolt.Options{Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	p = &plane{tracing: o.tracing, failed: make(chan struct{}), closing: make(chan struct{}), people: &people{}}
+	p = &plane{store: file, tracing: o.tracing, failed: make(chan struct{}), closing: make(chan struct{}), people: &people{}}
 	p.people.reroute(o.Config, told)
 	l, err := ledger.Open(ctx, ledger.Options{
-		Store: store, Policy: policy(o, o.Config), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
+		Store: file, Policy: policy(o, o.Config), Now: o.Clock.Now, Clock: o.Clock.Spec, Log: o.Log, HistoryDays: o.Config.HistoryDays,
 		Route: p.people.Route,
 	})
 	if err != nil {
@@ -210,7 +214,7 @@ func adminToken(c *config.Config) (secret.Key, error) {
 
 func (p *plane) api(o Options, shown http.Handler) http.Handler {
 	options := admin.Options{
-		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Audit: p.ledger.Audit, Page: dashboard.Handler(),
+		Ledger: p.ledger, Roster: p.roster, Notifier: p.people, Vault: p.vault(), Audit: p.ledger.Audit, Page: dashboard.Handler(),
 		Addr: o.Config.AdminAddr.Listen(), Token: p.token, ReadToken: o.Config.AdminReadToken,
 		Closing: p.closing, Version: o.Version, Log: o.Log,
 		Metrics: shown, Wrap: func(next http.Handler) http.Handler { return p.tracing.Handler(next, "admin API") },
@@ -228,6 +232,16 @@ func (p *plane) api(o Options, shown http.Handler) http.Handler {
 		}
 	}
 	return admin.New(options)
+}
+
+// vault makes and restores backups while the plane runs.
+func (p *plane) vault() *backup.Live {
+	return backup.NewLive(backup.Live{
+		Store: p.store, Audit: p.ledger.Audit, Now: time.Now,
+		Restore: func(ctx context.Context, records []store.Record, by audit.Entry) (int64, error) {
+			return p.roster.Restore(ctx, p.ledger, records, by)
+		},
+	})
 }
 
 // beside runs a part until it ends; an error of one ends the plane.

@@ -12,6 +12,7 @@ const (
 	Nobody = "nobody"      // no valid token
 	Probe  = "probe"       // Keywheel itself, which found a refused key accepted again
 	Start  = "environment" // the settings at the start
+	Shell  = "shell"       // a command on the store of a Keywheel that did not run
 )
 
 // Outcomes.

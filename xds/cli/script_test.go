@@ -93,11 +93,12 @@ func TestScripts(t *testing.T) {
 				env.Setenv(name, srv.Listener.Addr().String())
 			}
 			env.Setenv("FOLLOWED", serve(keyed(t, admintest.KeysOptions{}, 2)).Listener.Addr().String())
+			env.Setenv("VAULT", serve(vaulted(t)).Listener.Addr().String())
 			env.Setenv("TOKEN", token)
 			env.Setenv("READ_TOKEN", readToken)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCode, "json": validJSON},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitCode, "json": validJSON, "store": makeStore},
 	})
 }
 

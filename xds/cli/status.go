@@ -132,7 +132,7 @@ func (p *Program) keysCommand() *cobra.Command {
 		},
 	}
 	jsonFlag(cmd, &asJSON)
-	cmd.AddCommand(p.clearCommand(), p.addKeyCommand(), p.setKeyCommand(), p.replaceKeyCommand(), p.removeKeyCommand(),
+	cmd.AddCommand(p.forgetSealedCommand(), p.clearCommand(), p.addKeyCommand(), p.setKeyCommand(), p.replaceKeyCommand(), p.removeKeyCommand(),
 		p.switchCommand("disable", "Take a key out of service; what it spent stays counted", "is disabled", true),
 		p.switchCommand("enable", "Put a disabled key back into service", "is enabled", false))
 	return cmd

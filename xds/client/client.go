@@ -124,12 +124,26 @@ func send[T any](ctx context.Context, c *Client, method, path string, body any) 
 }
 
 func (c *Client) do(ctx context.Context, method, path string, sent []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, bytes.NewReader(sent))
+	kind := ""
+	if len(sent) > 0 {
+		kind = "application/json"
+	}
+	resp, err := c.ask(ctx, method, path, bytes.NewReader(sent), kind)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return read(resp)
+}
+
+// ask sends a request; kind is the type of its body, if it has one. An answer that is no success is an error.
+func (c *Client) ask(ctx context.Context, method, path string, sent io.Reader, kind string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, sent)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is no address", ErrUnreachable, c.addr)
 	}
-	if len(sent) > 0 {
-		req.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	if !c.token.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
@@ -138,18 +152,27 @@ func (c *Client) do(ctx context.Context, method, path string, sent []byte) ([]by
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, withoutURL(err))
 	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
 	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		return nil, ErrUnauthorized
+	case http.StatusForbidden:
+		return nil, fmt.Errorf("%w: the read-only one is not enough for this", ErrUnauthorized)
+	}
+	body, err := read(resp)
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusal(resp.StatusCode, body)
+}
+
+func read(resp *http.Response) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, ErrUnauthorized
-	case resp.StatusCode == http.StatusForbidden:
-		return nil, fmt.Errorf("%w: the read-only one is not enough for this", ErrUnauthorized)
-	case resp.StatusCode/100 != 2:
-		return nil, refusal(resp.StatusCode, body)
 	}
 	return body, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"keywheel/xds/audit"
+	"keywheel/xds/ledger/store"
 )
 
 // Change is a change of the keys with all that is kept of it, made in one commit.
@@ -121,4 +122,25 @@ func (l *Ledger) Audits(limit int) []audit.Entry {
 		out = append(out, l.audits[i].Entry)
 	}
 	return out
+}
+
+// Keep keeps documents, each in the place of the one of its name, with the audit's entry. On an error nothing has changed.
+func (l *Ledger) Keep(ctx context.Context, documents map[string][]byte, by audit.Entry) error {
+	return l.do(ctx, func(t *tx) error {
+		for name, value := range documents {
+			t.keep(name, value)
+		}
+		t.audit(by)
+		return nil
+	})
+}
+
+// DocumentIn returns what was kept under a name in a store with these records; nil if nothing was.
+func DocumentIn(records []store.Record, name string) []byte {
+	for _, r := range records {
+		if r.Bucket == documentBucket && r.Key == name {
+			return r.Value
+		}
+	}
+	return nil
 }

@@ -36,6 +36,7 @@ var (
 	ErrNoMaster = errors.New("KEYWHEEL_MASTER_KEY is not set: a secret that comes by the API would be stored for everybody to read; " +
 		"set it, or put the key into the settings")
 	ErrInvalid = errors.New("the key cannot be so")
+	ErrSealed  = errors.New("the secrets in the backup cannot be opened")
 )
 
 // Account is where keys are counted and changes are kept: the ledger.
@@ -85,15 +86,14 @@ const document = "keys"
 // Open reads what was changed earlier and puts the keys in force. The error says what keeps them from it; sealed secrets
 // that no master key opens are one.
 func Open(ctx context.Context, o Options) (*Roster, error) {
-	r := &Roster{account: o.Account, sealer: o.Sealer, log: o.Log, edits: map[string]edit{}, secrets: map[[32]byte]secret.Key{}}
-	if raw := o.Account.Document(document); raw != nil {
-		if err := json.Unmarshal(raw, &r.edits); err != nil {
-			return nil, fmt.Errorf("reading the keys that were changed by the API: %w", err)
-		}
-	}
-	resealed, err := r.openSecrets()
-	if err != nil {
+	r := &Roster{account: o.Account, sealer: o.Sealer, log: o.Log, secrets: map[[32]byte]secret.Key{}}
+	var err error
+	if r.edits, err = readEdits(o.Account.Document(document)); err != nil {
 		return nil, err
+	}
+	resealed, err := r.openSecrets(r.edits)
+	if err != nil {
+		return nil, fmt.Errorf("%w; if it is lost, `keywheel keys forget-sealed` takes them out of the store", err)
 	}
 	r.configed = slices.Clone(o.Configured)
 	if _, err = r.apply(ctx, r.edits, nil); err != nil {
@@ -105,10 +105,22 @@ func Open(ctx context.Context, o Options) (*Roster, error) {
 	return r, nil
 }
 
-// openSecrets opens every sealed secret, and seals those anew that an older master key sealed. It returns how many
+// readEdits reads what was kept of edits.
+func readEdits(raw []byte) (map[string]edit, error) {
+	edits := map[string]edit{}
+	if raw == nil {
+		return edits, nil
+	}
+	if err := json.Unmarshal(raw, &edits); err != nil {
+		return nil, fmt.Errorf("reading the keys that were changed by the API: %w", err)
+	}
+	return edits, nil
+}
+
+// openSecrets opens every sealed secret of edits, and seals those anew that an older master key sealed. It returns how many
 // these were.
-func (r *Roster) openSecrets() (resealed int, err error) {
-	for id, e := range r.edits {
+func (r *Roster) openSecrets(edits map[string]edit) (resealed int, err error) {
+	for id, e := range edits {
 		if e.Box == "" {
 			continue
 		}
@@ -128,7 +140,7 @@ func (r *Roster) openSecrets() (resealed int, err error) {
 			}
 			resealed++
 		}
-		r.edits[id] = e
+		edits[id] = e
 	}
 	return resealed, nil
 }

@@ -27,7 +27,7 @@ func OpenReadOnly(path string, o Options) (*Store, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file: %w", path, store.ErrForeign)
+		return nil, &refusal{path: path, kind: store.ErrForeign, why: errors.New("it is not a file"), todo: "name a file"}
 	case info.Size() == 0:
 		return nil, damaged(path, errors.New("the file is empty"))
 	}
@@ -61,7 +61,7 @@ func (s *Store) Backup(path string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
-	err = s.db.View(func(tx *bbolt.Tx) error {
+	err = s.view(func(tx *bbolt.Tx) error {
 		_, err := tx.WriteTo(f)
 		return err
 	})
@@ -87,7 +87,7 @@ func (s *Store) Backup(path string) error {
 
 // Replace is the store's.
 func (s *Store) Replace(records []store.Record) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(func(tx *bbolt.Tx) error {
 		var old []string
 		err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
 			if string(name) != formatBucket {
@@ -117,12 +117,13 @@ func (s *Store) Replace(records []store.Record) error {
 	})
 }
 
-// Exchange puts the file at fresh in the place of the one at path, if there is one, which is kept as aside. At every
+// Exchange puts the file at fresh in the place of the one at path, if there is one, which is kept as aside ("": not). At every
 // moment one of the two is at path. No process may have either of them open.
 func Exchange(fresh, path, aside string) error {
-	err := os.Link(path, aside)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keeping the store that was there: %w", err)
+	if aside != "" {
+		if err := os.Link(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("keeping the store that was there: %w", err)
+		}
 	}
 	if err := os.Rename(fresh, path); err != nil {
 		return err

@@ -172,3 +172,23 @@ func recordsOf(t *testing.T, path string) []store.Record {
 	}
 	return records
 }
+
+// A file that is cut while it is open makes commits fail; the process stays.
+func TestFileThatIsCutWhileOpen(t *testing.T) {
+	path := filled(t, 300)
+	s := mustOpen(t, path)
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Records(); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("read: %v", err)
+	}
+	for range 2 {
+		if err := s.Commit([]store.Record{{Bucket: "records", Key: "k", Value: []byte("v")}}); err == nil {
+			t.Error("it was committed")
+		}
+	}
+	if err := s.Backup(path + ".backup"); err == nil {
+		t.Error("it was backed up")
+	}
+}

@@ -15,7 +15,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,6 +50,8 @@ type Options struct {
 type Store struct {
 	db   *bbolt.DB
 	path string
+
+	broken atomic.Pointer[error] // what bbolt failed at; it may hold its locks for ever, and is not called any more
 }
 
 var _ store.Store = (*Store)(nil)
@@ -74,7 +78,7 @@ func Open(path string, o Options) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cannot open the store: %w", err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("the store %s is not a file: %w", path, store.ErrForeign)
+		return nil, &refusal{path: path, kind: store.ErrForeign, why: errors.New("it is not a file"), todo: "give KEYWHEEL_STORE another path"}
 	case info.Size() == 0:
 		return nil, damaged(path, errors.New("the file is empty"))
 	}
@@ -104,12 +108,39 @@ func options(lock time.Duration, readOnly bool) *bbolt.Options {
 
 // open is bbolt's, with its panics as errors.
 func open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
+	if failed := guarded(func() { db, err = bbolt.Open(path, 0o600, o) }); failed != nil {
+		return nil, failed
+	}
+	return db, err
+}
+
+// guarded runs f, which reads pages of the file. Pages that rot, or a file that is cut, while it is open would end the
+// process; here they are an error.
+func guarded(f func()) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
-	return bbolt.Open(path, 0o600, o)
+	f()
+	return nil
+}
+
+// run is guarded for a transaction. After a failure no other is begun.
+func (s *Store) run(begin func(func(*bbolt.Tx) error) error, f func(*bbolt.Tx) error) (err error) {
+	if failed := s.broken.Load(); failed != nil {
+		return *failed
+	}
+	if failed := guarded(func() { err = begin(f) }); failed != nil {
+		failed = &refusal{
+			path: s.path, kind: store.ErrCorrupt, why: fmt.Errorf("its file changed while it was open: %w", failed),
+			todo: "stop Keywheel and restore a backup: keywheel restore FILE",
+		}
+		s.broken.Store(&failed)
+		return failed
+	}
+	return err
 }
 
 // verified opens the file for reading, which keeps other processes from changing it, and verifies it.
@@ -143,15 +174,17 @@ func verifyFile(path string, log *slog.Logger) error {
 // admit says whether what a file holds is this version's and whole.
 func (c *contents) admit(path string) error {
 	if c.format[formatName] != fileName {
-		return fmt.Errorf("%s: %w; give KEYWHEEL_STORE another path", path, store.ErrForeign)
+		return &refusal{path: path, kind: store.ErrForeign, todo: "give KEYWHEEL_STORE another path"}
 	}
 	schema, err := strconv.Atoi(c.format[formatSchema])
 	if err != nil || schema < 1 {
 		return damaged(path, errors.New("its version cannot be read"))
 	}
 	if schema > store.Schema {
-		return fmt.Errorf("%s: %w (format %d, this one knows %d); run that version, or restore a backup made before it: keywheel restore FILE",
-			path, store.ErrNewer, schema, store.Schema)
+		return &refusal{
+			path: path, kind: store.ErrNewer, why: fmt.Errorf("it has format %d, and this one knows %d", schema, store.Schema),
+			todo: "run that version, or restore a backup made before it: keywheel restore FILE",
+		}
 	}
 	if c.format[formatSum] != string(c.sum.bytes()) {
 		return damaged(path, errors.New("its records are not those that were written"))
@@ -159,14 +192,41 @@ func (c *contents) admit(path string) error {
 	return nil
 }
 
+// refusal is why a file is not opened.
+type refusal struct {
+	path string
+	kind error // one of package store's
+	why  error // nil: the kind says all
+	todo string
+}
+
+func (r *refusal) Error() string { return r.path + ": " + r.reason() + "; " + r.todo }
+
+func (r *refusal) Unwrap() []error { return []error{r.kind, r.why} }
+
+func (r *refusal) reason() string {
+	if r.why == nil {
+		return r.kind.Error()
+	}
+	return r.kind.Error() + ": " + r.why.Error()
+}
+
+// Reason is what is wrong with a file that was not opened, without its path and without what to do about a store.
+func Reason(err error) string {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.reason()
+	}
+	return err.Error()
+}
+
 // opening explains an error of bbolt's.
 func opening(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("%s: %w, most likely another keywheel run or keywheel serve; stop that one, or give this one its own KEYWHEEL_STORE",
-			path, store.ErrLocked)
+		return &refusal{path: path, kind: store.ErrLocked, todo: "it is most likely another keywheel run or keywheel serve; stop that one, or give this one its own KEYWHEEL_STORE"}
 	case errors.Is(err, berrors.ErrInvalid):
-		return fmt.Errorf("%s: %w; give KEYWHEEL_STORE another path, or, if it was a store, restore a backup: keywheel restore FILE", path, store.ErrForeign)
+		return &refusal{path: path, kind: store.ErrForeign, todo: "give KEYWHEEL_STORE another path, or, if it was a store, restore a backup: keywheel restore FILE"}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("cannot open the store: %w; let this user read and write it, or set KEYWHEEL_STORE to another path", err)
 	}
@@ -174,7 +234,10 @@ func opening(path string, err error) error {
 }
 
 func damaged(path string, why error) error {
-	return fmt.Errorf("%s: %w: %w; restore a backup (keywheel restore FILE), or move the file away to start with empty counters", path, store.ErrCorrupt, why)
+	return &refusal{
+		path: path, kind: store.ErrCorrupt, why: why,
+		todo: "restore a backup (keywheel restore FILE), or move the file away to start with empty counters",
+	}
 }
 
 // Path is the file's absolute path.
@@ -182,7 +245,7 @@ func (s *Store) Path() string { return s.path }
 
 // Load is the store's.
 func (s *Store) Load(f func(store.Record) error) error {
-	return s.db.View(func(tx *bbolt.Tx) error {
+	return s.view(func(tx *bbolt.Tx) error {
 		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
 			if string(name) == formatBucket {
 				return nil
@@ -199,7 +262,7 @@ func (s *Store) Commit(writes []store.Record) error {
 	if len(writes) == 0 {
 		return nil
 	}
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(func(tx *bbolt.Tx) error {
 		format := tx.Bucket([]byte(formatBucket))
 		if format == nil {
 			return store.ErrCorrupt
@@ -213,6 +276,10 @@ func (s *Store) Commit(writes []store.Record) error {
 		return format.Put([]byte(formatSum), total.bytes())
 	})
 }
+
+func (s *Store) view(f func(*bbolt.Tx) error) error { return s.run(s.db.View, f) }
+
+func (s *Store) update(f func(*bbolt.Tx) error) error { return s.run(s.db.Update, f) }
 
 func write(tx *bbolt.Tx, w store.Record, total *sum) error {
 	if w.Bucket == formatBucket {
@@ -234,7 +301,12 @@ func write(tx *bbolt.Tx, w store.Record, total *sum) error {
 }
 
 // Close is the store's.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	if failed := s.broken.Load(); failed != nil {
+		return nil // it would wait for ever
+	}
+	return s.db.Close()
+}
 
 // sum tells a set of records from any other, whatever their order.
 type sum struct{ count, hash uint64 }
