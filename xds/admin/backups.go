@@ -67,7 +67,7 @@ func (a *api) registerBackups() {
 		Summary:     "A backup of the account and the keys, of this moment",
 		Description: "The admin token is needed, though it only reads. Secrets are in it as they are in the store: sealed.",
 	}, http.StatusConflict, http.StatusServiceUnavailable)
-	save.Middlewares = huma.Middlewares{unhurried, headersAlone}
+	save.Middlewares = huma.Middlewares{a.unhurried, headersAlone}
 	save.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: bytesSchema()}}
 	huma.Register(a.huma, save, a.backUp)
 
@@ -77,16 +77,17 @@ func (a *api) registerBackups() {
 		Description: "No call fails for it, and what living Envoys counted since the backup comes back with their next reports. " +
 			"The audit, events and messages stay as they are.",
 		RequestBody: &huma.RequestBody{Required: true, Content: bytesSchema()},
-	}, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity, http.StatusServiceUnavailable)
+	}, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		http.StatusUnprocessableEntity, http.StatusServiceUnavailable)
 	restore.MaxBodyBytes = backup.MaxSize
-	restore.Middlewares = huma.Middlewares{unhurried}
+	restore.Middlewares = huma.Middlewares{a.unhurried}
 	huma.Register(a.huma, restore, a.restore)
 }
 
 // unhurried gives what was let in the time that a large body takes.
-func unhurried(ctx huma.Context, next func(huma.Context)) {
+func (a *api) unhurried(ctx huma.Context, next func(huma.Context)) {
 	_, w := humago.Unwrap(ctx)
-	c, until := http.NewResponseController(w), time.Now().Add(transferTime)
+	c, until := http.NewResponseController(w), a.Now().Add(transferTime)
 	_, _ = c.SetReadDeadline(until), c.SetWriteDeadline(until) // where there is no connection there is no hurry
 	next(ctx)
 }

@@ -283,4 +283,3 @@ func (g *gate) Read([]byte) (int, error) {
 	<-g.goOn
 	return 0, io.EOF
 }
-

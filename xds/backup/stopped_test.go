@@ -63,7 +63,7 @@ func TestRestoreOverADamagedStore(t *testing.T) {
 		"empty":     func(path string) error { return os.Truncate(path, 0) },
 		"cut":       func(path string) error { return os.Truncate(path, 9000) },
 		"a text":    func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("text\n"), 5000), 0o600) },
-		"no record": func(path string) error { return rot(path) },
+		"no record": rot,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)

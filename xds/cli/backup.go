@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"keywheel/xds/audit"
 	"keywheel/xds/backup"
 	"keywheel/xds/client"
+	"keywheel/xds/clock"
 	"keywheel/xds/ledger/bolt"
 	"keywheel/xds/ledger/store"
 )
@@ -183,7 +183,7 @@ func (p *Program) stopped() (*backup.Stopped, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backup.Stopped{Path: cfg.StorePath, Log: slog.New(slog.DiscardHandler), Now: time.Now}, nil
+	return &backup.Stopped{Path: cfg.StorePath, Log: slog.New(slog.DiscardHandler), Now: clock.Real().Now}, nil
 }
 
 // held says what to do about a store that a control plane has which does not answer here.

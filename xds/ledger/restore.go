@@ -172,11 +172,16 @@ func (l *Ledger) successor(ctx context.Context, r *Restoration) (*Ledger, error)
 const unknownChanges = 1000
 
 // goOnUnknown goes on where nothing is known of what came after the backup: whatever revision a living Envoy may have, no
-// other secret gets it. What was used under one in between counts, as a clear may have made it.
+// other secret gets it. What was used under one in between counts, as a clear may have made it. Nobody is taken to live:
+// what Envoys might spend then says nothing of now.
 func (l *Ledger) goOnUnknown() {
 	for _, c := range l.credentials {
 		c.Revision += unknownChanges
 	}
+	for inc := range l.living {
+		inc.Dead = true
+	}
+	clear(l.living)
 	l.keepFindings(l.findings)
 }
 
@@ -272,6 +277,10 @@ func (l *Ledger) goOnIncarnation(before *incarnation) {
 		return
 	}
 	l.living[inc] = struct{}{}
+	for s := range inc.sources {
+		s.tokens.forfeit(s.spent)
+		s.requests.forfeit(s.Requests)
+	}
 	for s := range before.sources {
 		mine := l.sources[s.id]
 		if mine == nil {
@@ -282,8 +291,7 @@ func (l *Ledger) goOnIncarnation(before *incarnation) {
 			l.sources[s.id] = mine
 			inc.sources[mine] = struct{}{}
 		}
-		mine.tokens.granted = max(mine.tokens.granted, s.tokens.granted)
-		mine.requests.granted = max(mine.requests.granted, s.requests.granted)
+		mine.tokens.granted, mine.requests.granted = s.tokens.granted, s.requests.granted
 	}
 }
 

@@ -224,7 +224,10 @@ func Reason(err error) string {
 func opening(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return &refusal{path: path, kind: store.ErrLocked, todo: "it is most likely another keywheel run or keywheel serve; stop that one, or give this one its own KEYWHEEL_STORE"}
+		return &refusal{
+			path: path, kind: store.ErrLocked,
+			todo: "that is most likely another keywheel run or keywheel serve; stop that one, or give this one its own KEYWHEEL_STORE",
+		}
 	case errors.Is(err, berrors.ErrInvalid):
 		return &refusal{path: path, kind: store.ErrForeign, todo: "give KEYWHEEL_STORE another path, or, if it was a store, restore a backup: keywheel restore FILE"}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
