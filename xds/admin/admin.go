@@ -40,6 +40,9 @@ type Ledger interface {
 	// Clear forgets what was learned of the key's organization and returns the generation with which filters know it.
 	// The change is durable when Clear returns; on an error nothing has changed.
 	Clear(ctx context.Context, keyID string, by audit.Entry) (generation int64, err error)
+	// Void takes out of the account what an incarnation counted; ledger.ErrNoIncarnation if there is none. On an error
+	// nothing has changed.
+	Void(ctx context.Context, incarnation string, by audit.Entry) error
 	// Newest returns the newest events, and Events those after the one with an ID; both oldest first.
 	Newest(limit int) []event.Event
 	Events(after int64, limit int) []event.Event

@@ -39,6 +39,7 @@ type account struct {
 	summaries     map[string]summary.Summary
 	audits        []audit.Entry // newest first
 	cleared       []string
+	voided        []string
 	err           error
 }
 
@@ -52,6 +53,13 @@ func (a *account) Clear(_ context.Context, keyID string, _ audit.Entry) (int64, 
 	}
 	a.cleared = append(a.cleared, keyID)
 	return 7, nil
+}
+
+func (a *account) Void(_ context.Context, incarnation string, by audit.Entry) error {
+	if a.err == nil {
+		a.voided = append(a.voided, by.Who+" "+incarnation)
+	}
+	return a.err
 }
 
 func (a *account) Newest(limit int) []event.Event { return a.events[max(0, len(a.events)-limit):] }
@@ -256,11 +264,11 @@ func TestProxies(t *testing.T) {
 	f := newFixture(t)
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[
 		{"incarnation": "0198", "node": "edge", "version": "1.40.0", "connected": true, "generation": 3, "config": 2, "rejected": 0, "last_error": null,
-		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 9, "skew_ms": -4, "mode": "gate_and_attempt"},
+		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 9, "skew_ms": -4, "voided": false, "mode": "gate_and_attempt"},
 		{"incarnation": "0197", "node": "sidecar", "version": null, "connected": true, "generation": 3, "config": 3, "rejected": 0, "last_error": null,
-		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 1, "skew_ms": 0, "mode": "gate_only"},
+		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 1, "skew_ms": 0, "voided": false, "mode": "gate_only"},
 		{"incarnation": "0199", "node": "edge", "version": null, "connected": false, "generation": 0, "config": 0, "rejected": 1, "last_error": "no such module",
-		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0, "mode": null}]`)
+		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0, "voided": false, "mode": null}]`)
 
 	f.account.view.Proxies = nil
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[]`)

@@ -28,7 +28,7 @@ func TestAccess(t *testing.T) {
 	writes := []call{
 		{"POST", "/api/v1/keys/1/clear"}, {"POST", "/api/v1/notifications/test"}, {"PUT", "/api/v1/clock"}, {"DELETE", "/api/v1/keys/1"},
 		{"POST", "/api/v1/keys"}, {"PATCH", "/api/v1/keys/1"}, {"PATCH", "/nowhere"}, {"GET", "/api/v1/backup"}, {"HEAD", "/api/v1/backup"},
-		{"POST", "/api/v1/restore"},
+		{"POST", "/api/v1/restore"}, {"DELETE", "/api/v1/proxies/x"},
 	}
 	public := []call{{"GET", "/"}, {"GET", "/healthz"}, {"GET", "/readyz"}}
 	refused := map[string]string{
@@ -196,7 +196,7 @@ func TestDocument(t *testing.T) {
 	want := map[string][]string{
 		"/api/v1/pool": {"get"}, "/api/v1/keys": {"get", "post"}, "/api/v1/keys/{id}": {"get", "patch", "delete"}, "/api/v1/keys/{id}/clear": {"post"},
 		"/api/v1/usage": {"get"}, "/api/v1/usage.csv": {"get"}, "/api/v1/audit": {"get"}, "/api/v1/stream": {"get"},
-		"/api/v1/session": {"get", "delete"}, "/api/v1/proxies": {"get"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
+		"/api/v1/session": {"get", "delete"}, "/api/v1/proxies": {"get"}, "/api/v1/proxies/{incarnation}": {"delete"}, "/api/v1/clock": {"put"}, "/healthz": {"get"}, "/readyz": {"get"},
 		"/api/v1/events": {"get"}, "/api/v1/notifications": {"get"}, "/api/v1/notifications/test": {"post"}, "/api/v1/summaries/{date}": {"get"},
 		"/api/v1/backup": {"get"}, "/api/v1/restore": {"post"},
 	}

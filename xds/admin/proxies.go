@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -24,6 +25,7 @@ type Proxy struct {
 	FirstReport *time.Time `json:"first_report"`
 	LastReport  *time.Time `json:"last_report"`
 	Reports     int64      `json:"reports"`
+	Voided      bool       `json:"voided" doc:"A person said that nothing of it counts; its reports are refused until it is started again."`
 	SkewMS      int64      `json:"skew_ms" doc:"Its host's clock less ours, in milliseconds, when it last reported."`
 }
 
@@ -36,6 +38,28 @@ func (a *api) registerProxies() {
 		OperationID: "list-proxies", Method: http.MethodGet, Path: "/api/v1/proxies", Tags: []string{tagAccount},
 		Summary: "The Envoys that spend the keys",
 	}), a.listProxies)
+	huma.Register(a.huma, guardedOperation(huma.Operation{
+		OperationID: "void-proxy", Method: http.MethodDelete, Path: "/api/v1/proxies/{incarnation}", Tags: []string{tagAccount},
+		Summary: "Take out of the account what an Envoy counted", DefaultStatus: http.StatusNoContent,
+		Description: "For a process whose counts cannot be right. What it counted yesterday and today is no longer in the account, its further " +
+			"reports are refused, and what it might have spent is free for others. It goes on with what it was allowed until it is started again.",
+	}, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable), a.voidProxy)
+}
+
+type voidInput struct {
+	Incarnation string `path:"incarnation" maxLength:"64" doc:"The process, as GET /api/v1/proxies names it."`
+}
+
+func (a *api) voidProxy(ctx context.Context, in *voidInput) (*struct{}, error) {
+	err := a.Ledger.Void(ctx, in.Incarnation, byCaller(ctx))
+	switch {
+	case err == nil:
+		return nil, nil //nolint:nilnil // there is nothing to say
+	case errors.Is(err, ledger.ErrNoIncarnation):
+		return nil, huma.Error404NotFound("There is no such Envoy; GET /api/v1/proxies lists them.")
+	}
+	a.Log.Error("An Envoy could not be voided", "error", err)
+	return nil, huma.Error503ServiceUnavailable("The store did not take the change; nothing was changed. Keywheel's log says why.")
 }
 
 func (a *api) listProxies(context.Context, *struct{}) (*proxiesOutput, error) {
@@ -72,6 +96,7 @@ func proxyOf(p *ledger.ProxyView) Proxy {
 		FirstReport: instant(p.FirstReport),
 		LastReport:  instant(p.LastReport),
 		Reports:     p.Reports,
+		Voided:      p.Voided,
 		SkewMS:      p.SkewMS,
 	}
 }

@@ -124,3 +124,11 @@ func (account) Summary(w quota.Window) (summary.Summary, bool) {
 type notifier []notify.Tried
 
 func (n notifier) Try(context.Context) []notify.Tried { return n }
+
+// Void knows one Envoy.
+func (account) Void(_ context.Context, incarnation string, _ audit.Entry) error {
+	if incarnation != "one" {
+		return ledger.ErrNoIncarnation
+	}
+	return nil
+}

@@ -30,3 +30,9 @@ func keyPath(keyID string) string { return "/api/v1/keys/" + url.PathEscape(keyI
 func (c *Client) Audits(ctx context.Context, limit int) ([]admin.Audit, error) {
 	return call[[]admin.Audit](ctx, c, http.MethodGet, "/api/v1/audit?limit="+strconv.Itoa(limit))
 }
+
+// Void takes out of the account what an Envoy process counted.
+func (c *Client) Void(ctx context.Context, incarnation string) error {
+	_, err := c.do(ctx, http.MethodDelete, "/api/v1/proxies/"+url.PathEscape(incarnation), nil)
+	return err
+}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"time"
@@ -75,6 +76,10 @@ const tooEarly = time.Hour
 func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*protocol.Answer, error) {
 	l := t.l
 	inc := l.incarnations[r.Incarnation]
+	if inc != nil && inc.Voided {
+		l.stats.Refused++
+		return nil, fmt.Errorf("%w: a person voided this Envoy; start it again to have it counted", ErrGone)
+	}
 	if inc == nil && l.meta.FoldedAtMS > 0 && newcomer.started.Add(tooEarly).UnixMilli() < l.meta.FoldedAtMS {
 		l.stats.Refused++
 		return nil, ErrGone

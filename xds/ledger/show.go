@@ -154,7 +154,7 @@ func (l *Ledger) proxy(inc *incarnation) ProxyView {
 	p := ProxyView{
 		Incarnation: inc.id, Node: inc.Node, Connected: !inc.Dead, Generation: inc.generation, Config: inc.config,
 		Rejected: inc.badConfigs, FirstReport: time.UnixMilli(inc.FirstMS).UTC(), LastReport: inc.reportedAt.UTC(),
-		Reports: inc.reports, SkewMS: inc.skewMS, GateOnly: inc.gateOnly,
+		Reports: inc.reports, SkewMS: inc.skewMS, GateOnly: inc.gateOnly, Voided: inc.Voided,
 	}
 	if inc.reportedAt.IsZero() {
 		p.LastReport = time.UnixMilli(inc.LastMS).UTC()

@@ -86,6 +86,7 @@ type ProxyView struct {
 	FirstReport time.Time
 	LastReport  time.Time
 	Reports     int64
+	Voided      bool  // a person said that nothing of it counts; its reports are refused
 	SkewMS      int64 // its clock less ours, when it last reported
 	GateOnly    bool  // its filter is a gate alone: no call of its is tried with a second key
 }

@@ -46,3 +46,6 @@ func (Nothing) Callers(quota.Window) []ledger.CallerUse { return nil }
 
 // Audits returns none.
 func (Nothing) Audits(int) []audit.Entry { return nil }
+
+// Void knows no Envoy.
+func (Nothing) Void(context.Context, string, audit.Entry) error { return ledger.ErrNoIncarnation }
