@@ -19,9 +19,12 @@ type Identity struct {
 	Config      int64 // generation of the assignment in force
 	BadConfigs  int64
 	Mode        string // see protocol.Report
+
+	InForce []protocol.Key // the assignment's keys
 }
 
-// Build makes the report of everything since the incarnation began, for yesterday's window to tomorrow's.
+// Build makes the report of everything since the incarnation began, for yesterday's window to tomorrow's. What does not
+// fit into one report, of very many credentials, is in the next ones: counts are cumulative.
 func Build(b *account.Book, id Identity) *protocol.Report {
 	s := b.Sender()
 	r := &protocol.Report{
@@ -45,16 +48,10 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 	for w, c := range b.Callers() {
 		window(w).Callers = c
 	}
-	for _, c := range b.Credentials() {
-		e := b.Entry(c)
-		for w, u := range e.Usage(c) {
-			x := window(w)
-			x.Credentials = append(x.Credentials, u)
-		}
-		if tokens, requests := e.Held(); requests > 0 {
-			r.Reserved = append(r.Reserved, protocol.CredentialUse{Credential: c, Tokens: tokens, Requests: requests})
-		}
-	}
+	now, earlier := split(b, id.InForce, r)
+	kept := min(maxUsage/4, sizes(earlier))
+	left := take(now, s.Seq, maxUsage-kept, window)
+	take(earlier, s.Seq, kept+left, window)
 	for w := today - 1; w <= today+1; w++ {
 		if windows[w] != nil {
 			r.Windows = append(r.Windows, *windows[w])
