@@ -13,13 +13,6 @@ import (
 	"keywheel/xds/event"
 )
 
-// What one request can take at most, and how many requests one report can bring: more is no usage but a fault, and is
-// set aside. No model's answer comes near.
-const (
-	requestTokens = 1 << 21
-	reportSlack   = 64 // requests whose tokens were counted just before they were
-)
-
 // merge takes a report's usage in: of each cumulative count the highest.
 func (t *tx) merge(in *incoming, windows map[quota.Window]*protocol.WindowUsage) error {
 	in.reserved = map[protocol.CredentialID]protocol.CredentialUse{}
@@ -96,7 +89,8 @@ func (t *tx) mergeUsage(in *incoming, w quota.Window, u *protocol.CredentialUsag
 	}
 	change(t, s)
 	var d delta
-	t.alter(s, func() { d = s.raise(u) })
+	room := s.room()
+	t.alter(s, func() { d = s.raise(u, room) })
 	if d.aside > 0 {
 		t.quarantined(in, s, d.aside)
 	}
@@ -176,8 +170,8 @@ type delta struct {
 	times            []int64
 }
 
-// raise takes the highest of each count.
-func (s *source) raise(u *protocol.CredentialUsage) delta {
+// raise takes the highest of each count. room is what the source may spend.
+func (s *source) raise(u *protocol.CredentialUsage, room int64) delta {
 	d := delta{requests: max(0, u.Requests-s.Requests), times: make([]int64, len(u.TimeMS))}
 	s.Requests = max(s.Requests, u.Requests)
 	attempts := maps.Clone(s.Attempts)
@@ -206,10 +200,10 @@ func (s *source) raise(u *protocol.CredentialUsage) delta {
 		}
 		s.Models = append(s.Models, m)
 	}
-	before := s.spent
+	before, estimated := s.spent, s.estimated
 	s.count()
 	d.tokens = s.spent - before
-	if d.tokens > (d.requests+reportSlack)*requestTokens {
+	if !possible(d.tokens, s.estimated-estimated, d.requests, room) {
 		d.aside, d.tokens = d.tokens, 0
 		s.Quarantined += d.aside
 		s.count()
