@@ -22,7 +22,7 @@ type Peer struct {
 type incoming struct {
 	*protocol.Report
 	inc      *incarnation
-	repeated bool // not newer than one that was taken in
+	repeated bool // not newer than one that was taken in, or of another time: its counts alone are taken in
 	reserved map[protocol.CredentialID]protocol.CredentialUse
 	before   map[*account]used // of the accounts that it changes
 	since    time.Time         // from when on it tells of use that no report told of before
@@ -96,7 +96,8 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	if inc == nil {
 		inc = t.meet(newcomer, r)
 	}
-	in := &incoming{Report: r, inc: inc, repeated: r.Seq <= inc.seq, before: map[*account]used{}, since: t.since(inc)}
+	off := t.off(r)
+	in := &incoming{Report: r, inc: inc, repeated: r.Seq <= inc.seq || off, before: map[*account]used{}, since: t.since(inc)}
 	if inc.seq > 0 && r.Seq > inc.seq {
 		l.stats.Missed += r.Seq - inc.seq - 1
 	}
@@ -124,6 +125,19 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	t.after = append(t.after, func() { answer.Keys = l.keyStates(now) }) // this report's traffic included
 	t.reported(in, peer)
 	return answer, nil
+}
+
+// maxOff is how far a filter's time may be from ours. Answers set it right, so it is only a new process's for a moment;
+// else it is a report that was kept, and is sent again.
+const maxOff = 5 * time.Minute
+
+// off says whether a report's time is not ours, so that what it learned, and how long ago, says nothing of now.
+func (t *tx) off(r *protocol.Report) bool {
+	if r.NowMS == 0 || time.UnixMilli(r.NowMS).Sub(t.now).Abs() <= maxOff {
+		return false
+	}
+	t.l.stats.Clamped++
+	return true
 }
 
 // admissible returns the windows of a report that can still be counted, with their names read.

@@ -119,6 +119,7 @@ type Stats struct {
 	Reports            int64 // taken in
 	Repeated           int64 // of them, not newer than one before from the same incarnation
 	Missed             int64 // numbers missing between reports: lost or overtaken
+	Clamped            int64 // of them, whose time is not ours, so that their counts alone were taken in
 	Refused            int64 // not taken in, the store's failures aside
 	OldWindows         int64 // windows of reports that are over or too far ahead
 	UnknownCredentials int64 // uses of credentials of no configured key

@@ -26,6 +26,7 @@ type families struct {
 	clientRequests, clientSeconds, rotations, rescues, downtime       *family
 	events, notices, noticesWaiting, noticesRetrying                  *family
 	reports, reportsRepeated, reportsMissed, notesMissed              *family
+	reportsClamped                                                    *family
 	findingsIgnored, unknownCredentials, oldWindows, quarantined      *family
 	storeFailures, storeRestored                                      *family
 	certificate                                                       *family
@@ -129,6 +130,7 @@ func (f *families) describeIntake() {
 	f.oldWindows = f.counter("old_windows_total", "Days in usage reports that are over, or too far ahead.")
 	f.certificate = f.gauge("tls_certificate_expiry_timestamp_seconds",
 		"When the certificate expires that Envoys are shown, by the host's clock. None without TLS.")
+	f.reportsClamped = f.counter("reports_clamped_total", "Usage reports whose time is over five minutes off; their counts alone were taken in.")
 	f.quarantined = f.counter("quarantined_steps_total", "Steps of usage that were set aside, as no number of requests explains them.")
 	f.storeFailures = f.counter("store_failures_total", "Times that a change of the account could not be written.")
 	f.storeRestored = f.counter("store_restored_total", "Times that Envoys knew of a newer account than the store, which then is a restored backup.")

@@ -136,6 +136,7 @@ func (a *account) showIntake(out emitter) {
 	}
 	s := a.Ledger.Stats()
 	out.count(a.reportsRepeated, s.Repeated)
+	out.count(a.reportsClamped, s.Clamped)
 	out.count(a.reportsMissed, s.Missed)
 	out.count(a.notesMissed, s.MissedNotes)
 	out.count(a.findingsIgnored, s.IgnoredFindings)
