@@ -83,7 +83,8 @@ func Serve(ctx context.Context, o Options) error {
 	return p.stop()
 }
 
-// EnvoyConfig writes envoy.yaml, adapted to the settings, to Stdout: what to start an Envoy with beside `keywheel serve`.
+// EnvoyConfig writes envoy.yaml, adapted to the settings, to EnvoyConfigOutput or else Stdout: what to start an Envoy with
+// beside `keywheel serve`.
 func EnvoyConfig(_ context.Context, o Options) error {
 	wasm, err := modulePath(o.Config)
 	if err != nil {
@@ -96,22 +97,36 @@ func EnvoyConfig(_ context.Context, o Options) error {
 	if t := o.Config.TLS; t != nil && !t.Identity.CanConnect() {
 		o.Log.Warn("Envoy cannot show the certificate at " + t.CertFile + ", as it is for servers only: where Envoy runs, put one for clients (clientAuth) there")
 	}
-	_, err = o.Stdout.Write(append(adapted, '\n'))
-	return err
+	adapted = append(adapted, '\n')
+	if o.EnvoyConfigOutput == "" {
+		_, err = o.Stdout.Write(adapted)
+		return err
+	}
+	if err := envoy.WriteFile(o.EnvoyConfigOutput, adapted, 0o644); err != nil { // another user's Envoy may read it; it holds no secret
+		return fmt.Errorf("--output: %w", err)
+	}
+	return nil
 }
 
-// modulePath is where Envoy finds the filter's module: KEYWHEEL_WASM, else the one in the binary, written out.
+// modulePath is where Envoy finds the filter's module: the file KEYWHEEL_WASM, else the one in the binary, written out into
+// the directory KEYWHEEL_WASM or, without one, beside the store.
 func modulePath(c *config.Config) (string, error) {
+	dir := filepath.Join(c.StoreDir(), "wasm")
 	if c.WasmPath != "" {
-		if info, err := os.Stat(c.WasmPath); err != nil || info.IsDir() {
-			return "", fmt.Errorf("KEYWHEEL_WASM: there is no file %s; set it to the filter's module, or leave it out to use the one in the binary", c.WasmPath)
+		info, err := os.Stat(c.WasmPath)
+		if err != nil {
+			return "", fmt.Errorf("KEYWHEEL_WASM: there is no %s; set it to the filter's module, to a directory for the one in the binary, or leave it out",
+				c.WasmPath)
 		}
-		return c.WasmPath, nil
+		if !info.IsDir() {
+			return c.WasmPath, nil
+		}
+		dir = c.WasmPath
 	}
 	if len(keywheel.Wasm) == 0 {
 		return "", errors.New("KEYWHEEL_WASM: this binary was built without the filter's module; set it to the module's path, or build with make build")
 	}
-	return envoy.WriteWasm(filepath.Join(c.StoreDir(), "wasm"), keywheel.Wasm)
+	return envoy.WriteWasm(dir, keywheel.Wasm)
 }
 
 // bootstrap is the configuration that Envoy is started with.

@@ -16,10 +16,11 @@ type Options struct {
 	Settings config.Options   // what Config was read from, to read it again when files change
 	Clock    *clock.Clock     // Keywheel's time; Log is stamped with it
 
-	Demo            bool   // serve made-up keys from the simulated Groq, with a store that is gone afterwards
-	ControlPlane    string // host:port by which Envoys reach the control plane; empty: as the settings say
-	EnvoyConfigPath string // Envoy's configuration to use in place of the embedded envoy.yaml; empty: the embedded one
-	Version         string // Keywheel's own
+	Demo              bool   // serve made-up keys from the simulated Groq, with a store that is gone afterwards
+	ControlPlane      string // host:port by which Envoys reach the control plane; empty: as the settings say
+	EnvoyConfigPath   string // Envoy's configuration to use in place of the embedded envoy.yaml; empty: the embedded one
+	EnvoyConfigOutput string // the file that EnvoyConfig writes; empty: Stdout
+	Version           string // Keywheel's own
 
 	tracing *tracing.Tracing // nil: nobody asked for traces
 

@@ -74,8 +74,8 @@ Try it without any key: keywheel run --demo`,
 		return hinted{err, "See `" + cmd.CommandPath() + " --help`."}
 	})
 	root.AddCommand(p.runCommand(), p.serveCommand(), p.statusCommand(), p.keysCommand(), p.eventsCommand(), p.summaryCommand(),
-		p.notifyCommand(), p.proxiesCommand(), p.backupCommand(), p.restoreCommand(), p.checkCommand(), p.envoyConfigCommand(), p.wasmCommand(),
-		p.versionCommand())
+		p.notifyCommand(), p.proxiesCommand(), p.backupCommand(), p.restoreCommand(), p.checkCommand(), p.healthCommand(), p.envoyConfigCommand(),
+		p.wasmCommand(), p.versionCommand())
 	return root
 }
 

@@ -21,6 +21,7 @@ type flags struct {
 	speed       float64
 	speedGiven  bool
 	envoyConfig string
+	output      string
 
 	controlPlane string
 }
@@ -59,7 +60,10 @@ func (p *Program) envoyConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "envoy-config",
 		Short: "Print Envoy's configuration for these settings",
-		Args:  cobra.NoArgs,
+		Long: `Prints Envoy's configuration for these settings, or writes it to a file, which then changes at once from the old
+content to the new. No key is in it, and none has to be set.`,
+		Example: "  keywheel envoy-config > my-envoy.json\n  keywheel envoy-config --output /run/keywheel/envoy.json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts, err := p.options(&f, true)
 			if err != nil {
@@ -68,6 +72,7 @@ func (p *Program) envoyConfigCommand() *cobra.Command {
 			return p.EnvoyConfig(cmd.Context(), opts)
 		},
 	}
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "write to this `file`, in place of standard output")
 	envoyConfigFlag(cmd, &f)
 	cmd.Flags().StringVar(&f.controlPlane, "control-plane", "", "`host:port` by which that Envoy reaches keywheel serve, if it is on another machine")
 	return cmd
@@ -106,8 +111,8 @@ func (p *Program) options(f *flags, keysOptional bool) (app.Options, error) {
 		warnings = append(warnings, config.Warning{Name: "--demo", Text: "your own keys are not used; the demo makes up its own"})
 	}
 	return app.Options{
-		Config: cfg, Warnings: warnings, Settings: p.settings(keysOptional), Clock: now, Demo: f.demo, EnvoyConfigPath: f.envoyConfig,
-		ControlPlane: f.controlPlane, Version: p.Version,
+		Config: cfg, Warnings: warnings, Settings: p.settings(keysOptional), Clock: now, Demo: f.demo,
+		EnvoyConfigPath: f.envoyConfig, EnvoyConfigOutput: f.output, ControlPlane: f.controlPlane, Version: p.Version,
 		Stdout: p.Stdout, Stderr: p.Stderr,
 		Log: logging.New(p.Stderr, logging.Options{
 			Level: cfg.LogLevel, JSON: cfg.LogFormat == config.LogJSON, Color: logging.Colorful(p.Stderr, p.getenv), Now: now.Now,

@@ -48,6 +48,9 @@ func started(command string) func(context.Context, app.Options) error {
 		if o.Clock.Virtual() {
 			now = fmt.Sprintf("%s at speed %v", o.Clock.Now().Format(time.DateOnly), o.Clock.Spec().Speed)
 		}
+		if o.EnvoyConfigOutput != "" {
+			command += " to " + o.EnvoyConfigOutput
+		}
 		_, err := fmt.Fprintf(o.Stdout, "%s: %d keys, demo %v, clock %s, envoy config %q, version %s\n",
 			command, len(o.Config.Keys), o.Demo, now, o.EnvoyConfigPath, o.Version)
 		return err
@@ -72,6 +75,7 @@ func TestScripts(t *testing.T) {
 	unreached := serve(admin.New(admin.Options{Ledger: account{}, Token: secret.New(token), Notifier: notifier{
 		{Receiver: "telegram"}, {Receiver: "email", Failure: "the server refuses the recipient:\r\n550 5.1.1 \x1b[31mno such user\t here"},
 	}}))
+	unready := serve(admin.New(admin.Options{Ledger: account{}, Missing: func() []string { return []string{"store"} }}))
 	groq, other := serve(http.HandlerFunc(models)), serve(http.NotFoundHandler())
 	closed := httptest.NewServer(nil)
 	closed.Close()
@@ -83,6 +87,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PLANE", plane.Listener.Addr().String())
 			env.Setenv("IDLE", idle.Listener.Addr().String())
 			env.Setenv("UNREACHED", unreached.Listener.Addr().String())
+			env.Setenv("UNREADY", unready.Listener.Addr().String())
 			env.Setenv("GROQ", groq.URL)
 			env.Setenv("OTHER", other.Listener.Addr().String())
 			env.Setenv("NOBODY", closed.Listener.Addr().String())

@@ -123,6 +123,31 @@ func send[T any](ctx context.Context, c *Client, method, path string, body any) 
 	return callWithin[T](ctx, c, timeout, method, path, sent)
 }
 
+// Ready returns what keeps the control plane from serving Envoys, in a few words each; none if it is ready. It takes no
+// token.
+func (c *Client) Ready(ctx context.Context) (missing []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := c.send(ctx, http.MethodGet, "/readyz", http.NoBody, "")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := read(resp)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Ready   *bool    `json:"ready"`
+		Missing []string `json:"missing"`
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.Ready == nil || *answer.Ready == (len(answer.Missing) > 0) {
+		return nil, ErrNotKeywheel
+	}
+	return answer.Missing, nil
+}
+
+// do asks once. What is not answered by 2xx is an error.
 func (c *Client) do(ctx context.Context, method, path string, sent []byte) ([]byte, error) {
 	kind := ""
 	if len(sent) > 0 {
@@ -138,6 +163,26 @@ func (c *Client) do(ctx context.Context, method, path string, sent []byte) ([]by
 
 // ask sends a request; kind is the type of its body, if it has one. An answer that is no success is an error.
 func (c *Client) ask(ctx context.Context, method, path string, sent io.Reader, kind string) (*http.Response, error) {
+	resp, err := c.send(ctx, method, path, sent, kind)
+	if err != nil || resp.StatusCode/100 == 2 {
+		return resp, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		return nil, ErrUnauthorized
+	case http.StatusForbidden:
+		return nil, fmt.Errorf("%w: the read-only one is not enough for this", ErrUnauthorized)
+	}
+	body, err := read(resp)
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusal(resp.StatusCode, body)
+}
+
+// send sends a request, whatever it is answered.
+func (c *Client) send(ctx context.Context, method, path string, sent io.Reader, kind string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, sent)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is no address", ErrUnreachable, c.addr)
@@ -152,21 +197,7 @@ func (c *Client) ask(ctx context.Context, method, path string, sent io.Reader, k
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, withoutURL(err))
 	}
-	if resp.StatusCode/100 == 2 {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusUnauthorized:
-		return nil, ErrUnauthorized
-	case http.StatusForbidden:
-		return nil, fmt.Errorf("%w: the read-only one is not enough for this", ErrUnauthorized)
-	}
-	body, err := read(resp)
-	if err != nil {
-		return nil, err
-	}
-	return nil, refusal(resp.StatusCode, body)
+	return resp, nil
 }
 
 func read(resp *http.Response) ([]byte, error) {

@@ -155,6 +155,16 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestReady needs no token, and what is missing is no error.
+func TestReady(t *testing.T) {
+	for _, missing := range [][]string{{}, {"store", "xds"}} {
+		c := serve(t, admin.New(admin.Options{Ledger: account{}, Token: secret.New(token), Missing: func() []string { return missing }}), "")
+		if got, err := c.Ready(t.Context()); err != nil || !slices.Equal(got, missing) {
+			t.Errorf("missing %v, %v; want %v", got, err, missing)
+		}
+	}
+}
+
 // TestReadOnlyToken is enough to look, and the error says that it is not for more.
 func TestReadOnlyToken(t *testing.T) {
 	c := serve(t, admin.New(admin.Options{Ledger: account{}, Notifier: notifier{}, Token: secret.New(token), ReadToken: secret.New(readToken)}), readToken)
@@ -194,6 +204,9 @@ func TestStrangers(t *testing.T) {
 	} {
 		if _, err := serve(t, handler, token).Pool(t.Context()); !errors.Is(err, client.ErrNotKeywheel) {
 			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := serve(t, handler, token).Ready(t.Context()); !errors.Is(err, client.ErrNotKeywheel) {
+			t.Errorf("%s is taken to be ready: %v", name, err)
 		}
 	}
 	if redirected {

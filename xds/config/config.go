@@ -45,7 +45,7 @@ type Config struct {
 	AdminToken     secret.Key
 	AdminReadToken secret.Key
 	MasterKeys     []secret.Key // the first seals what is stored, all open it; empty: nothing can be sealed
-	WasmPath       string       // absolute path of the module; empty: the one in the binary
+	WasmPath       string       // absolute path of the module, or of the directory for the one in the binary; empty: that one beside the store
 
 	EnvoyConcurrency int // worker threads; 0: one for each core
 	LogLevel         slog.Level

@@ -87,7 +87,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err := CheckPorts(s.Ports...); err != nil {
 		return err
 	}
-	if err := writeFile(s.ConfigPath, s.Bootstrap, 0o600); err != nil {
+	if err := WriteFile(s.ConfigPath, s.Bootstrap, 0o600); err != nil {
 		return fmt.Errorf("writing Envoy's configuration: %w", err)
 	}
 	for {

@@ -47,14 +47,14 @@ func putWasm(path string, module []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // see WriteWasm
 		return fmt.Errorf("the directory for the Wasm module: %w", err)
 	}
-	if err := writeFile(path, module, 0o644); err != nil {
+	if err := WriteFile(path, module, 0o644); err != nil {
 		return fmt.Errorf("writing the Wasm module: %w", err)
 	}
 	return nil
 }
 
-// writeFile makes path hold content, whole or not at all.
-func writeFile(path string, content []byte, mode os.FileMode) error {
+// WriteFile makes path hold content, whole or not at all. Who reads it never sees a part.
+func WriteFile(path string, content []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
