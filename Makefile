@@ -123,6 +123,15 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 bench: build ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+##@ Docker
+
+IMAGE ?= keywheel
+
+.PHONY: images
+images: ## Build the image IMAGE (keywheel): the control plane with the filter inside
+	docker build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse --verify --quiet HEAD 2>/dev/null || true) $(DOCKER_BUILD_FLAGS) .
+
 ##@ Check
 
 .PHONY: check
