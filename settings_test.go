@@ -16,7 +16,7 @@ import (
 
 // TestEnvExamples: every line of them is a setting that exists, with a value that is taken.
 func TestEnvExamples(t *testing.T) {
-	for _, name := range []string{".env.example", "examples/plain-envoy/keys.env", "examples/mtls/keywheel.env"} {
+	for _, name := range []string{".env.example", "examples/plain-envoy/keys.env", "examples/mtls/keywheel.env", "examples/docker-compose/.env.example"} {
 		t.Run(name, func(t *testing.T) { testEnvExample(t, string(read(t, name))) })
 	}
 }

@@ -11,7 +11,7 @@ import (
 // TestExample reads rules and dashboard by Prometheus's and Grafana's own code, tries the alerts, and looks for every
 // metric in what the control plane exposes.
 func TestExample(t *testing.T) {
-	for _, files := range []string{"*", "../../tools/monitoring/*", "../../xds/metrics/testdata/metrics.txt"} {
+	for _, files := range []string{"*", "../../tools/monitoring/*", "../docker-compose/prometheus.yml", "../../xds/metrics/testdata/metrics.txt"} {
 		names, err := filepath.Glob(files)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v", files, err)

