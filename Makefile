@@ -1,6 +1,6 @@
 # The only door to this repository: CI calls these targets too. Needs Go, make and bash; `make help` lists what there is.
-# What a machine lacks beyond that (a C compiler for the race detector; python3, npm, Chromium and Envoy for tests) is said
-# and skipped, but in CI (CI=true) a skip is a failure.
+# What a machine lacks beyond that (a C compiler for the race detector; python3, npm, Chromium, Envoy and Docker for tests) is
+# said and skipped, but in CI (CI=true) a skip is a failure.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,7 +20,7 @@ GOTESTSUM     := $(TOOL) gotestsum --format pkgname --format-hide-empty-pkg
 E2E  := ./e2e
 # Single-threaded code that is tried at every cut of many bodies: the race detector would find nothing and take ten times as long.
 CUTS := ./filter/plugin ./shared/groq
-UNIT  = $$($(GO) list ./... | grep -vxE 'keywheel/(e2e|filter/plugin|shared/groq)')
+UNIT  = $$($(GO) list ./... | grep -vxE 'keywheel/(e2e|e2e/docker|filter/plugin|shared/groq)')
 
 WASM_ENV   := GOOS=wasip1 GOARCH=wasm
 FUZZTIME   ?= 10s
@@ -132,10 +132,26 @@ images: ## Build the image IMAGE (keywheel): the control plane with the filter i
 	docker build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse --verify --quiet HEAD 2>/dev/null || true) $(DOCKER_BUILD_FLAGS) .
 
+.PHONY: e2e-docker
+e2e-docker: build ## Build the image and run examples/docker-compose with it, on a Docker engine (as root it starts one of its own)
+	@if ! command -v docker >/dev/null; then $(call lacking,no docker: the containers are not tested); \
+	else \
+	  case "$$(docker compose version --short 2>/dev/null)" in \
+	    2.[3-9][0-9]*|v2.[3-9][0-9]*|[3-9].*|v[3-9].*) ;; \
+	    *) $(MAKE) -s --no-print-directory build/docker-compose; export KEYWHEEL_COMPOSE=$(CURDIR)/build/docker-compose;; \
+	  esac; \
+	  KEYWHEEL_E2E_DOCKER=1 $(GOTESTSUM) --format standard-verbose --jsonfile build/e2e-docker.json -- -timeout $(E2ETIMEOUT) ./e2e/docker; \
+	  $(call no-skips,build/e2e-docker.json); \
+	fi
+
+build/docker-compose: tools/compose/go.mod tools/compose/go.sum
+	@mkdir -p build
+	cd tools/compose && $(GO) build -ldflags="-s -w" -o $(CURDIR)/$@ github.com/docker/compose/v2/cmd
+
 ##@ Check
 
 .PHONY: check
-check: lint tidy-check test e2e-istio vuln ## Do all that CI does
+check: lint tidy-check test e2e-docker e2e-istio vuln ## Do all that CI does
 
 .PHONY: lint
 lint: ## Run the linters

@@ -49,9 +49,7 @@ func StartMail(t testing.TB, starttls *tls.Config) *Mail {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Mail{Addr: l.Addr().String()}
-	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{mail: m}, nil }))
-	server.Domain, server.TLSConfig, server.ErrorLog = "mail.test", starttls, log.New(io.Discard, "", 0)
+	m, server := NewMail(l.Addr().String(), starttls)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -66,6 +64,14 @@ func StartMail(t testing.TB, starttls *tls.Config) *Mail {
 		}
 	})
 	return m
+}
+
+// NewMail is a mailbox, and the server that fills it, for who runs one without a test. With a configuration it offers STARTTLS.
+func NewMail(addr string, starttls *tls.Config) (*Mail, *smtp.Server) {
+	m := &Mail{Addr: addr}
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{mail: m}, nil }))
+	server.Addr, server.Domain, server.TLSConfig, server.ErrorLog = addr, "mail.test", starttls, log.New(io.Discard, "", 0)
+	return m, server
 }
 
 // Refuse has every further letter refused; nil: taken again. See Code.
