@@ -130,11 +130,12 @@ func NewBook(d Data) *Book { return &Book{data: d} }
 
 // Entry returns a credential's entry as it is now; an empty one where there is none.
 func (k *Book) Entry(c protocol.CredentialID) Entry {
-	e, _ := k.get(c)
+	e, _ := k.Get(c)
 	return e
 }
 
-func (k *Book) get(c protocol.CredentialID) (Entry, uint32) {
+// Get returns a credential's entry as it is now, and the number to swap against.
+func (k *Book) Get(c protocol.CredentialID) (Entry, uint32) {
 	b, cas, ok := k.data.Get(credentialPrefix + c)
 	if !ok {
 		return NewEntry(), Absent
@@ -146,17 +147,22 @@ func (k *Book) get(c protocol.CredentialID) (Entry, uint32) {
 // leaves the entry as it is. Update returns what f returned last.
 func (k *Book) Update(c protocol.CredentialID, f func(e *Entry) bool) bool {
 	for {
-		e, cas := k.get(c)
+		e, cas := k.Get(c)
 		if !f(&e) {
 			return false
 		}
-		if cas == Absent {
-			k.list(c)
-		}
-		if k.data.Swap(credentialPrefix+c, e, cas) {
+		if k.Swap(c, e, cas) {
 			return true
 		}
 	}
+}
+
+// Swap stores a credential's entry if nobody did since Get returned cas.
+func (k *Book) Swap(c protocol.CredentialID, e Entry, cas uint32) bool {
+	if cas == Absent {
+		k.list(c)
+	}
+	return k.data.Swap(credentialPrefix+c, e, cas)
 }
 
 // list puts a credential on the list of all that have an entry, before the entry is there, so that none is forgotten.
