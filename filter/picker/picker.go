@@ -19,6 +19,8 @@ type Request struct {
 	Fixed bool   // Need is set by the operator: a key with less does not serve at all
 	Only  string // the ID of the one key that may serve it; empty: any
 	Tried []Tried
+
+	InUse protocol.CredentialID // the credential in use, as it was seen a moment ago; empty: it was not
 }
 
 // Tried is a key that this request has been sent with before.
@@ -55,6 +57,7 @@ type Choice struct {
 	Again   bool                  // the key was tried before: no other can serve
 	Refusal *Refusal
 
+	name  account.Name
 	entry account.Entry // the key's, as it was when the key was chosen
 	cas   uint32        // to swap it against
 }
@@ -64,13 +67,15 @@ type Picker struct {
 	a     *protocol.Assignment
 	byID  map[string]int
 	ranks []float64
+	names []account.Name
 }
 
 // New makes the picker of an assignment, whose keys stand in rank order.
 func New(a *protocol.Assignment) *Picker {
-	p := &Picker{a: a, byID: make(map[string]int, len(a.Keys)), ranks: make([]float64, len(a.Keys))}
+	p := &Picker{a: a, byID: make(map[string]int, len(a.Keys)), ranks: make([]float64, len(a.Keys)), names: make([]account.Name, len(a.Keys))}
 	for i, k := range a.Keys {
 		p.byID[k.ID] = i
+		p.names[i] = account.NameOf(k.Credential)
 		p.ranks[i] = selection.Rank(i, len(a.Keys))
 	}
 	return p
@@ -90,7 +95,10 @@ func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice 
 			return c
 		}
 		c.entry.Reserve(vm, c.Reserve)
-		if b.Swap(c.Key.Credential, c.entry, c.cas) {
+		if b.Swap(c.name, c.entry, c.cas) {
+			if c.InUse = r.InUse; c.InUse == c.Key.Credential { // most calls; what another worker changed meanwhile shows with the next look
+				return c
+			}
 			if c.InUse = b.InUse(); c.InUse != "" && !isOf(c.InUse, c.Key) {
 				c.Leave = p.leave(b, r, at, c.InUse)
 			}
@@ -102,6 +110,7 @@ func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice 
 // state is one key as a request finds it.
 type state struct {
 	key    *protocol.Key
+	name   account.Name
 	entry  account.Entry // nil: it was not looked at
 	cas    uint32
 	room   account.Room
@@ -134,12 +143,12 @@ func (p *Picker) strategy() selection.Strategy { return selection.Strategy(p.a.P
 // state finds out about the i-th key.
 func (p *Picker) state(v *view, i int) state {
 	k := &p.a.Keys[i]
-	s := state{key: k}
+	s := state{key: k, name: p.names[i]}
 	switch {
 	case k.Disabled:
 		s.reason, s.until = selection.Disabled, v.at.NowMS+disabledMS
 	default:
-		s.entry, s.cas = v.book.Get(k.Credential)
+		s.entry, s.cas = v.book.Get(s.name)
 		s.room = s.entry.Room(v.at.Window, k.Fresh)
 		p.judge(&s, v)
 	}
@@ -286,7 +295,7 @@ func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
 
 func (s *state) choice(r Request) Choice {
 	return Choice{
-		Key: s.key, Reserve: max(0, min(r.Need, s.room.Free)), Room: s.room, Again: s.tried, entry: s.entry, cas: s.cas,
+		Key: s.key, Reserve: max(0, min(r.Need, s.room.Free)), Room: s.room, Again: s.tried, name: s.name, entry: s.entry, cas: s.cas,
 	}
 }
 

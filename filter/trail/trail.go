@@ -77,7 +77,7 @@ func (t *Trail) Append(b []byte) []byte {
 
 // Parse reads a trail. ok is false for anything that Append did not make.
 func Parse(b []byte) (t Trail, ok bool) {
-	p := record.Reader{Rest: b}
+	p := record.Reader{Rest: b, Text: string(b)}
 	form := p.Byte()
 	if form != version && form != versionOnly {
 		return Trail{}, false
