@@ -7,6 +7,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/account"
+	"keywheel/filter/host"
 	"keywheel/filter/picker"
 	"keywheel/filter/trail"
 	"keywheel/shared/groq"
@@ -50,7 +51,9 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 	at := t.vm.instant()
 	t.giveUp(&tr)
 	r := t.request(&tr)
+	r.InUse = t.vm.inUse
 	c := t.a.picker.Pick(t.vm.book, t.vm.id, r, at)
+	t.vm.seen(t.a, r, c)
 	if c.Key == nil {
 		return t.refuse(refusedBy(c.Refusal, at))
 	}
@@ -84,11 +87,7 @@ func (t *attempt) giveUp(tr *trail.Trail) {
 }
 
 func (t *attempt) trail() (trail.Trail, bool) {
-	raw, err := proxywasm.GetProperty([]string{trail.Property})
-	if err != nil {
-		return trail.Trail{}, false
-	}
-	tr, ok := trail.Parse(raw)
+	tr, ok := readTrail()
 	return tr, ok && tr.Incarnation == t.vm.process()
 }
 
@@ -102,18 +101,18 @@ func (t *attempt) request(tr *trail.Trail) picker.Request {
 
 // dress puts the key on the request. The header map is shared by all attempts of a call: every one replaces it.
 func (t *attempt) dress(tr *trail.Trail) bool {
-	secret, ok := t.a.secrets[t.key.Credential]
-	if !ok || len(secret) == 0 {
+	bearer := t.a.bearers[t.key.Credential]
+	if bearer == "" {
 		proxywasm.LogErrorf("keywheel: the assignment names credential %s without its secret", t.key.Credential)
 		return false
 	}
-	if proxywasm.ReplaceHttpRequestHeader("authorization", "Bearer "+string(secret)) != nil {
+	if proxywasm.ReplaceHttpRequestHeader("authorization", bearer) != nil {
 		return false
 	}
 	if t.a.Policy.LoopGuard {
 		_ = proxywasm.ReplaceHttpRequestHeader(hopHeader, "1")
 	}
-	return proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil)) == nil
+	return t.vm.leave(tr)
 }
 
 // What refusedHeader says.
@@ -144,8 +143,8 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	set(keyHeader, t.key.ID)
-	status, err := proxywasm.GetHttpResponseHeader(":status")
-	if err != nil || len(status) == 3 && status[0] == '2' {
+	status, ok := host.ResponseHeader(":status")
+	if !ok || len(status) == 3 && status[0] == '2' {
 		return types.ActionContinue
 	}
 	headers, err := proxywasm.GetHttpResponseHeaders()
@@ -209,7 +208,7 @@ func (t *attempt) conclude(body []byte) {
 	if keyCannotHelp(v.Class) {
 		last.State = trail.Failed
 	}
-	_ = proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil))
+	t.vm.leave(&tr)
 	if !v.RetryElsewhere {
 		return
 	}
@@ -269,6 +268,7 @@ func (t *attempt) learn(v groq.Verdict, model string, at picker.Instant) {
 		return
 	}
 	t.vm.book.Learn(at.NowMS, f)
+	t.vm.sure = sure{}
 	t.vm.earlyMS = hostMS() // other Envoys want to know
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/account"
+	"keywheel/filter/host"
 	"keywheel/filter/meter"
 	"keywheel/filter/picker"
 	"keywheel/filter/trail"
@@ -87,7 +88,8 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens {
 		return g.admit(a)
 	}
-	g.peek = &groq.RequestPeek{}
+	g.peek = g.vm.peeks.take()
+	*g.peek = groq.RequestPeek{}
 	g.waiting = true
 	return types.ActionPause
 }
@@ -102,8 +104,8 @@ func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	for g.peeked < min(size, maxPeek) {
-		b, err := proxywasm.GetHttpRequestBody(g.peeked, min(piece, size-g.peeked))
-		if err != nil || len(b) == 0 {
+		b := host.RequestBody(g.peeked, min(piece, size-g.peeked))
+		if len(b) == 0 {
 			break
 		}
 		g.peek.Feed(b)
@@ -153,18 +155,20 @@ func (g *gate) admit(a *assigned) types.Action {
 		r.Need = g.need(&t)
 	}
 	r.Model, t.Need = t.Model, r.Need
-	at := g.vm.instant()
-	c := a.picker.Peek(g.vm.book, r, at)
-	if c.Refusal != nil {
-		if c.Refusal.More {
-			g.vm.urgentMS = hostMS()
+	if !g.vm.sure.of(a, r) {
+		at := g.vm.instant()
+		c := a.picker.Peek(g.vm.book, r, at)
+		if c.Refusal != nil {
+			if c.Refusal.More {
+				g.vm.urgentMS = hostMS()
+			}
+			g.root.hasten()
+			return g.refuse(refusedBy(c.Refusal, at))
 		}
+		g.vm.watch(c.Room, r.Need)
 		g.root.hasten()
-		return g.refuse(refusedBy(c.Refusal, at))
 	}
-	g.vm.watch(c.Room, r.Need)
-	g.root.hasten()
-	if err := proxywasm.SetProperty([]string{trail.Property}, t.Append(nil)); err != nil {
+	if !g.vm.leave(&t) {
 		return g.refuse(internalError())
 	}
 	g.admitted = true
@@ -238,7 +242,8 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	}
 	g.ended = end
 	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
-		g.meter = groq.NewMeter(contentType)
+		g.meter = g.vm.meters.take()
+		g.meter.Reset(contentType)
 	}
 	return types.ActionContinue
 }
@@ -251,8 +256,8 @@ func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	for off := 0; off < size; {
-		b, err := proxywasm.GetHttpResponseBody(off, min(piece, size-off))
-		if err != nil || len(b) == 0 {
+		b := host.ResponseBody(off, min(piece, size-off))
+		if len(b) == 0 {
 			break
 		}
 		g.meter.Feed(b)
@@ -270,15 +275,22 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 // OnHttpStreamDone implements types.HttpContext: every call ends here, aborted ones too.
 func (g *gate) OnHttpStreamDone() {
 	defer guard("stream done")
+	g.done()
+	g.vm.peeks.give(g.peek)
+	g.vm.meters.give(g.meter)
+	g.peek, g.meter = nil, nil
+}
+
+func (g *gate) done() {
 	if g.meter != nil {
 		g.meter.End()
 	}
-	at := g.vm.instant()
+	g.vm.settledMS = hostMS()
+	at := g.vm.instantAt(g.vm.settledMS)
 	details := ""
 	if !g.ended || !g.keyed {
 		details = property("response", "code_details")
 	}
-	g.vm.settledMS = hostMS()
 	c := account.Call{Out: g.out, Limited: g.status == 429, TimeMS: max(0, g.vm.settledMS-g.startMS)}
 	if g.admitted {
 		g.settle(&c, at, details)

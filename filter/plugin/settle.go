@@ -3,8 +3,6 @@ package plugin
 import (
 	"strings"
 
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
 	"keywheel/filter/account"
 	"keywheel/filter/meter"
 	"keywheel/filter/picker"
@@ -32,11 +30,7 @@ func neverSent(details string) bool {
 
 // settle counts the tries that no answer settled: the one whose answer was metered, and those that got none.
 func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
-	raw, err := proxywasm.GetProperty([]string{trail.Property})
-	if err != nil {
-		return
-	}
-	t, ok := trail.Parse(raw)
+	t, ok := readTrail()
 	if !ok {
 		return
 	}
@@ -102,6 +96,7 @@ func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
 		e.Settle(at.Window, s)
 		return true
 	})
+	v.sure.left -= s.Usage.Total + s.Estimated
 	if n := s.Usage.Total + s.Estimated; n > 0 {
 		v.stats.tokens(y.Credential, n)
 	}
