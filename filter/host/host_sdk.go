@@ -44,3 +44,15 @@ func ResponseHeader(name string) (value string, ok bool) {
 	v, err := proxywasm.GetHttpResponseHeader(name)
 	return v, err == nil
 }
+
+// RequestHeaders returns all headers of the request, names and values. They are good until the next call of either kind.
+func RequestHeaders() (headers [][2]string, ok bool) {
+	h, err := proxywasm.GetHttpRequestHeaders()
+	return h, err == nil
+}
+
+// ResponseHeaders returns all headers of the answer, names and values. They are good until the next call of either kind.
+func ResponseHeaders() (headers [][2]string, ok bool) {
+	h, err := proxywasm.GetHttpResponseHeaders()
+	return h, err == nil
+}

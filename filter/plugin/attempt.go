@@ -30,6 +30,7 @@ type attempt struct {
 	vm *vm
 	id uint32
 
+	gate   *gate // of the call; nil: it is in another VM
 	a      *assigned
 	key    *protocol.Key // picked; nil: none
 	status int
@@ -63,6 +64,9 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 		t.vm.settle(at, tr.Last(), account.Settlement{Class: groq.ClassConnect})
 		internalError().send()
 		return types.ActionPause
+	}
+	if t.gate = t.vm.calls[tr.Call]; t.gate != nil {
+		t.gate.trail = tr
 	}
 	t.vm.stats.pick(c.Key.Credential)
 	if tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
@@ -144,7 +148,13 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	}
 	set(keyHeader, t.key.ID)
 	status, ok := host.ResponseHeader(":status")
-	if !ok || len(status) == 3 && status[0] == '2' {
+	if !ok {
+		return types.ActionContinue
+	}
+	if len(status) == 3 && status[0] == '2' {
+		if t.gate != nil {
+			t.gate.served = true
+		}
 		return types.ActionContinue
 	}
 	headers, err := proxywasm.GetHttpResponseHeaders()

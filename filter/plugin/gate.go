@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
@@ -42,6 +43,10 @@ type gate struct {
 	out       bool            // because no key can serve for longer than a moment
 	useKey    string          // the ID of the one key that the caller wants; empty: any
 
+	call   uint64      // its number in the VM; 0: it was not admitted
+	trail  trail.Trail // as the newest attempt in this VM left it
+	served bool        // by that attempt, whose answer was a success: there is no other trail
+
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
 
@@ -55,8 +60,8 @@ type gate struct {
 func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	defer guard("request headers")
 	g.startMS = hostMS()
-	headers, err := proxywasm.GetHttpRequestHeaders()
-	if err != nil {
+	headers, ok := host.RequestHeaders()
+	if !ok {
 		return g.refuse(internalError())
 	}
 	a := g.vm.gate
@@ -66,15 +71,14 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	}
 	h := readRequest(headers, policy.CallerHeader)
 	if policy.CallerHeader != "" {
-		g.caller = callerName(h.caller)
+		g.caller = strings.Clone(callerName(h.caller))
 	}
 	if policy.UseKey {
-		g.useKey = h.useKey
+		g.useKey = strings.Clone(h.useKey)
 	}
 	for _, name := range h.strip {
 		_ = proxywasm.RemoveHttpRequestHeader(name)
 	}
-	var ok bool
 	g.endpoint, ok = findEndpoint(h.method, h.path)
 	g.length, g.uncounted = max(0, h.length), h.length < 0
 	switch {
@@ -140,7 +144,7 @@ func (g *gate) letGo(size int64) types.Action {
 
 // admit lets the call through with a trail for its attempts, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
-	t := trail.Trail{Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
+	t := trail.Trail{Call: g.vm.open(g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
 	r := picker.Request{Only: g.useKey}
 	if g.endpoint.tokens != noTokens {
 		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
@@ -214,8 +218,8 @@ func (g *gate) refuse(r reply) types.Action {
 // OnHttpResponseHeaders implements types.HttpContext.
 func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	defer guard("response headers")
-	headers, err := proxywasm.GetHttpResponseHeaders()
-	if err != nil {
+	headers, ok := host.ResponseHeaders()
+	if !ok {
 		return types.ActionContinue
 	}
 	contentType := ""
@@ -275,6 +279,7 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 // OnHttpStreamDone implements types.HttpContext: every call ends here, aborted ones too.
 func (g *gate) OnHttpStreamDone() {
 	defer guard("stream done")
+	delete(g.vm.calls, g.call)
 	g.done()
 	g.vm.peeks.give(g.peek)
 	g.vm.meters.give(g.meter)

@@ -33,3 +33,11 @@ func (v *vm) leave(t *trail.Trail) (ok bool) {
 	v.buffer = t.Append(v.buffer[:0])
 	return host.SetProperty(trail.Property, v.buffer)
 }
+
+// open gives a call its number, by which attempts in this VM find it.
+func (v *vm) open(g *gate) uint64 {
+	v.lastCall++
+	g.call = uint64(v.id)<<32 | uint64(v.lastCall)
+	v.calls[g.call] = g
+	return g.call
+}

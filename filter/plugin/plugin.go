@@ -46,6 +46,8 @@ type vm struct {
 	attempt     *assigned
 	badConfigs  int64
 	held        map[uint32]*attempt // answers whose body is awaited, by context
+	calls       map[uint64]*gate    // that are admitted and have not ended, by number
+	lastCall    uint32
 	peeks       spare[groq.RequestPeek]
 	meters      spare[groq.Meter]
 	buffer      []byte // for a trail that is being written
@@ -86,6 +88,7 @@ func (v *vm) NewPluginContext(id uint32) types.PluginContext {
 		v.id = 1 + rand.Uint32N(1<<32-1)
 		v.book = account.NewBook(shareddata.Host{})
 		v.held = map[uint32]*attempt{}
+		v.calls = map[uint64]*gate{}
 	}
 	return &root{vm: v, id: id}
 }

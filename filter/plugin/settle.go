@@ -30,7 +30,10 @@ func neverSent(details string) bool {
 
 // settle counts the tries that no answer settled: the one whose answer was metered, and those that got none.
 func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
-	t, ok := readTrail()
+	t, ok := g.trail, true
+	if !g.served || g.status/100 != 2 {
+		t, ok = readTrail()
+	}
 	if !ok {
 		return
 	}
