@@ -116,7 +116,6 @@ func (r *results) measureKeys(b *testing.B, addr string) {
 // start is what one way of starting an Envoy takes.
 type start struct {
 	name      string
-	workers   []int
 	seconds   []float64   // until the first 200, with one worker
 	megabytes [][]float64 // resident after calls on all workers, by number of workers
 }
