@@ -25,6 +25,7 @@ UNIT  = $$($(GO) list ./... | grep -vxE 'keywheel/(e2e|e2e/docker|filter/plugin|
 WASM_ENV   := GOOS=wasip1 GOARCH=wasm
 FUZZTIME   ?= 10s
 E2ETIMEOUT ?= 30m
+ROUNDS     ?=
 
 ##@ Use
 
@@ -120,8 +121,14 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: build ## Run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## Measure Keywheel beside raw Envoy and write bench/results.md; ROUNDS=3 for a short run
+	@KEYWHEEL_BIN=$(CURDIR)/build/keywheel KEYWHEEL_WASM=$(CURDIR)/build/keywheel.wasm \
+	KEYWHEEL_BENCH_ROUNDS=$(ROUNDS) KEYWHEEL_BENCH_RESULTS=$(CURDIR)/bench/results.md \
+	$(GO) test ./bench -run '^$$' -bench . -benchtime 1x -timeout 60m
+
+.PHONY: microbench
+microbench: ## Run the benchmarks of single packages
+	$(GO) test -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -vx keywheel/bench)
 
 ##@ Docker
 

@@ -2,169 +2,166 @@ package bench
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// way is one way to the simulated Groq.
-type way struct {
-	name string
-	url  string
-	pid  int // of the Envoy on it; 0: none
-
-	micros []float64 // of single calls, one connection
-	rates  []float64 // calls a second, 16 connections
-	cpu    []float64 // microseconds of Envoy's CPU a call
-}
-
 const (
-	rounds      = 7
-	single      = 400  // calls a round over one connection
-	concurrent  = 3000 // calls a round over sixteen
+	single      = 1000 // calls a round over one connection
+	concurrent  = 6000 // calls a round over many
 	connections = 16
-	question    = `{"model":"llama-3.1-8b-instant","max_tokens":100,"messages":[{"role":"user","content":"How far is the moon?"}]}`
+	warming     = 2000 // calls before the first round: compilers, caches, what the filter learns
 )
 
-// BenchmarkBesideRawEnvoy measures calls to the simulated Groq directly, through an Envoy that does nothing, and through
-// Keywheel, in turn, on one worker each. It reports what Keywheel adds; see README.md.
+// rounds is how often each way has its turn.
+func rounds(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv("KEYWHEEL_BENCH_ROUNDS")
+	if text == "" {
+		return 9
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		b.Fatalf("KEYWHEEL_BENCH_ROUNDS is %q; set it to a number from 1", text)
+	}
+	return n
+}
+
+// BenchmarkBesideRawEnvoy measures calls of three shapes directly, through an Envoy that only proxies, through one with a
+// Lua script that does the same job, and through Keywheel, in turn, on one worker each; then what the number of keys,
+// a start and further workers cost. It prints a report and, with KEYWHEEL_BENCH_RESULTS, writes it there.
 func BenchmarkBesideRawEnvoy(b *testing.B) {
-	s := harness.Start(b, harness.Options{Concurrency: 1, Groq: fakegroq.Options{
-		TokensFor: fakegroq.FixedTokens(20, 80), Remember: -1,
-	}})
-	listen, admin := harness.FreeAddr(b), harness.FreeAddr(b)
-	raw := harness.NewEnvoy(b, harness.PlainProxy(b, listen, admin, s.Groq.Addr()))
-	raw.Concurrency = 1
-	raw.Start(b)
-	ways := []*way{
-		{name: "direct", url: s.Groq.URL()},
-		{name: "envoy", url: "http://" + listen, pid: raw.Pid()},
-		{name: "keywheel", url: s.H1.URL(), pid: s.Envoy.Pid()},
-	}
-	secret := s.Keys[0].Secret
 	for b.Loop() {
-		for range rounds {
-			for _, w := range ways {
-				w.round(b, secret)
-			}
-		}
-	}
-	direct, envoy, keywheel := ways[0], ways[1], ways[2]
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(keywheel.rates)/median(envoy.rates), "throughput/raw")
-	b.ReportMetric(median(keywheel.micros)-median(envoy.micros), "µs-added-p50")
-	b.ReportMetric(median(keywheel.cpu)-median(envoy.cpu), "µs-cpu-added/call")
-	b.ReportMetric(rss(b, keywheel.pid)-rss(b, envoy.pid), "MB-over-raw")
-	for _, w := range []*way{direct, envoy, keywheel} {
-		b.Logf("%-9s %7.0f calls/s  p50 %6.1f µs  %5.1f µs CPU/call", w.name, median(w.rates), median(w.micros), median(w.cpu))
-	}
-}
-
-func (w *way) round(b *testing.B, secret string) {
-	b.Helper()
-	transport := &http.Transport{MaxIdleConnsPerHost: connections, DisableCompression: true} // Keywheel asks for none
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	times := make([]float64, 0, single)
-	for range single {
-		start := time.Now()
-		w.call(b, client, secret)
-		times = append(times, float64(time.Since(start).Microseconds()))
-	}
-	w.micros = append(w.micros, median(times))
-
-	before, start := cpu(b, w.pid), time.Now()
-	var wg sync.WaitGroup
-	for range connections {
-		wg.Go(func() {
-			for range concurrent / connections {
-				w.call(b, client, secret)
-			}
-		})
-	}
-	wg.Wait()
-	n := float64(concurrent / connections * connections)
-	w.rates = append(w.rates, n/time.Since(start).Seconds())
-	w.cpu = append(w.cpu, (cpu(b, w.pid)-before)*1e6/n)
-}
-
-func (w *way) call(b *testing.B, client *http.Client, secret string) {
-	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, w.url+"/openai/v1/chat/completions", strings.NewReader(question))
-	if err != nil {
-		b.Error(err)
-		return
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+secret)
-	res, err := client.Do(req)
-	if err != nil {
-		b.Error(err)
-		return
-	}
-	_, err = io.Copy(io.Discard, res.Body)
-	if err := res.Body.Close(); err != nil {
-		b.Error(err)
-	}
-	if err != nil || res.StatusCode != http.StatusOK {
-		b.Errorf("%s: status %d, %v", w.name, res.StatusCode, err)
-	}
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return v[len(v)/2]
-}
-
-// cpu is the seconds of CPU that a process has used; 0 for none.
-func cpu(b *testing.B, pid int) float64 {
-	b.Helper()
-	if pid == 0 {
-		return 0
-	}
-	const ticks = 100 // a second, on every Linux that Go runs on
-	stat := proc(b, pid, "stat")
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	user, err1 := strconv.ParseFloat(fields[11], 64)
-	system, err2 := strconv.ParseFloat(fields[12], 64)
-	if err1 != nil || err2 != nil {
-		b.Fatal(err1, err2)
-	}
-	return (user + system) / ticks
-}
-
-// rss is a process's resident memory in megabytes.
-func rss(b *testing.B, pid int) float64 {
-	b.Helper()
-	for line := range strings.Lines(proc(b, pid, "status")) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			var kb float64
-			if _, err := fmt.Sscan(v, &kb); err != nil {
+		var r results
+		r.rounds = rounds(b)
+		addr := upstream(b)
+		b.Run("ways", func(b *testing.B) { r.measureWays(b, addr) })
+		b.Run("keys", func(b *testing.B) { r.measureKeys(b, addr) })
+		b.Run("starts", func(b *testing.B) { r.measureStarts(b, addr) })
+		text := r.text()
+		fmt.Println("\n" + text) // a benchmark that has others below it shows no log
+		if path := os.Getenv("KEYWHEEL_BENCH_RESULTS"); path != "" {
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 				b.Fatal(err)
 			}
-			return kb / 1024
 		}
 	}
-	b.Fatal("no VmRSS")
-	return 0
 }
 
-func proc(b *testing.B, pid int, name string) string {
+// round gives a way its turn with one shape of call.
+func (w *way) round(b *testing.B, i int) {
 	b.Helper()
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), name))
-	if err != nil {
-		b.Fatal(err)
+	f, s := &w.of[i], &shapes[i]
+	one, _ := load(b, w.addr, s, 1, single)
+	before := cpu(b, w.pid())
+	many, took := load(b, w.addr, s, connections, concurrent)
+	n := float64(len(many))
+	f.rate = append(f.rate, n/took.Seconds())
+	f.cpu = append(f.cpu, (cpu(b, w.pid())-before)/(n+connections)) // each connection makes one call that is not timed
+	f.oneMedians = append(f.oneMedians, median(one))
+	f.one, f.many = append(f.one, one...), append(f.many, many...)
+}
+
+// warm has a way do all of what it is then measured by.
+func (w *way) warm(b *testing.B) {
+	b.Helper()
+	w.of = make([]figures, len(shapes))
+	for i := range shapes {
+		load(b, w.addr, &shapes[i], connections, warming)
 	}
-	return string(text)
+}
+
+func (r *results) measureWays(b *testing.B, addr string) {
+	r.ways, _ = ways(b, addr)
+	for _, w := range r.ways {
+		w.warm(b)
+	}
+	for round := range r.rounds {
+		for i := range shapes {
+			for j := range r.ways {
+				r.ways[(j+round)%len(r.ways)].round(b, i)
+			}
+		}
+	}
+}
+
+// counts are the numbers of keys that are compared.
+var counts = []int{1, 10, 100, 1000}
+
+// jsonShape is the shape by which keys are compared.
+const jsonShape = 1
+
+func (r *results) measureKeys(b *testing.B, addr string) {
+	for _, strategy := range []string{"priority", "balanced"} {
+		for _, n := range counts {
+			s := stack(b, addr, n, strategy)
+			w := &way{name: strconv.Itoa(n) + " keys, " + strategy, addr: s.Keywheel.Listen, envoy: s.Envoy}
+			w.warm(b)
+			r.keys = append(r.keys, w)
+		}
+	}
+	for range r.rounds {
+		for _, w := range r.keys {
+			w.round(b, jsonShape)
+		}
+	}
+}
+
+// start is what one way of starting an Envoy takes.
+type start struct {
+	name      string
+	seconds   []float64   // until the first 200, with one worker
+	megabytes [][]float64 // resident after calls on all workers, by number of workers
+}
+
+// memoryWorkers are the numbers of workers by which memory is compared.
+var memoryWorkers = []int{1, 3}
+
+func (r *results) measureStarts(b *testing.B, addr string) {
+	all, _ := ways(b, addr)
+	for _, place := range []int{raw, lua, keywheel} {
+		r.starts = append(r.starts, &start{name: all[place].name, megabytes: make([][]float64, len(memoryWorkers))})
+	}
+	for range min(r.rounds, 5) {
+		for i, place := range []int{raw, lua, keywheel} {
+			w := all[place]
+			for j, workers := range memoryWorkers {
+				w.envoy.Terminate(b)
+				w.envoy.Concurrency = workers
+				begin := time.Now()
+				w.envoy.Start(b)
+				w.serves(b)
+				if workers == 1 {
+					r.starts[i].seconds = append(r.starts[i].seconds, time.Since(begin).Seconds())
+				}
+				for range workers {
+					w.warm(b)
+				}
+				r.starts[i].megabytes[j] = append(r.starts[i].megabytes[j], rss(b, w.pid()))
+			}
+		}
+	}
+}
+
+// serves returns once a call is answered 200.
+func (w *way) serves(b *testing.B) {
+	b.Helper()
+	request := shapes[jsonShape].request(w.addr)
+	for deadline := time.Now().Add(harness.Deadline); ; {
+		c := dial(b, w.addr)
+		err := c.call(request)
+		_ = c.conn.Close()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("%s does not serve: %v", w.name, err)
+		}
+	}
 }

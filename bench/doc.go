@@ -1,2 +1,2 @@
-// Package bench measures what Keywheel adds to an Envoy that does nothing, side by side in one run.
+// Package bench measures what Keywheel adds to an Envoy that does nothing, side by side in one run. README.md says how.
 package bench

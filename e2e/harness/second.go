@@ -8,8 +8,8 @@ func (s *Stack) SecondEnvoy(t testing.TB) (*Envoy, *Client) {
 	t.Helper()
 	listen := FreeAddr(t)
 	b := s.Keywheel.EnvoyConfig(t)
-	b.setAddress(t, listen, "static_resources", "listeners", 0)
-	b.setAddress(t, FreeAddr(t), "admin")
+	b.SetAddress(t, listen, "static_resources", "listeners", 0)
+	b.SetAddress(t, FreeAddr(t), "admin")
 	e := NewEnvoy(t, b)
 	e.Concurrency = s.Envoy.Concurrency
 	e.Start(t)
@@ -17,8 +17,8 @@ func (s *Stack) SecondEnvoy(t testing.TB) (*Envoy, *Client) {
 	return e, NewClient(t, listen, false)
 }
 
-// setAddress gives what stands at path another address.
-func (b Bootstrap) setAddress(t testing.TB, addr string, path ...any) {
+// SetAddress gives what stands at path another address.
+func (b Bootstrap) SetAddress(t testing.TB, addr string, path ...any) {
 	t.Helper()
 	object, err := at(map[string]any(b), path...)
 	if err != nil {

@@ -130,12 +130,19 @@ func NewBook(d Data) *Book { return &Book{data: d} }
 
 // Entry returns a credential's entry as it is now; an empty one where there is none.
 func (k *Book) Entry(c protocol.CredentialID) Entry {
-	e, _ := k.get(c)
+	e, _ := k.Get(NameOf(c))
 	return e
 }
 
-func (k *Book) get(c protocol.CredentialID) (Entry, uint32) {
-	b, cas, ok := k.data.Get(credentialPrefix + c)
+// Name is what a credential's entry is called in the host's shared data.
+type Name string
+
+// NameOf returns the name of a credential's entry. Who asks for one often keeps it.
+func NameOf(c protocol.CredentialID) Name { return Name(credentialPrefix + c) }
+
+// Get returns the entry of this name as it is now, and the number to swap against.
+func (k *Book) Get(n Name) (Entry, uint32) {
+	b, cas, ok := k.data.Get(string(n))
 	if !ok {
 		return NewEntry(), Absent
 	}
@@ -145,18 +152,24 @@ func (k *Book) get(c protocol.CredentialID) (Entry, uint32) {
 // Update changes a credential's entry. f may run several times, each time on what is then the newest; with false it
 // leaves the entry as it is. Update returns what f returned last.
 func (k *Book) Update(c protocol.CredentialID, f func(e *Entry) bool) bool {
+	n := NameOf(c)
 	for {
-		e, cas := k.get(c)
+		e, cas := k.Get(n)
 		if !f(&e) {
 			return false
 		}
-		if cas == Absent {
-			k.list(c)
-		}
-		if k.data.Swap(credentialPrefix+c, e, cas) {
+		if k.Swap(n, e, cas) {
 			return true
 		}
 	}
+}
+
+// Swap stores the entry of this name if nobody did since Get returned cas.
+func (k *Book) Swap(n Name, e Entry, cas uint32) bool {
+	if cas == Absent {
+		k.list(string(n[len(credentialPrefix):]))
+	}
+	return k.data.Swap(string(n), e, cas)
 }
 
 // list puts a credential on the list of all that have an entry, before the entry is there, so that none is forgotten.

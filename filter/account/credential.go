@@ -219,27 +219,43 @@ func (e *Entry) Reserve(vm uint32, tokens int64) {
 			return
 		}
 	}
-	*e = append(*e, make([]byte, reservationSize)...)
-	copy((*e)[at+reservationSize:], (*e)[at:])
+	if off := e.unheld(); off >= 0 {
+		at = off
+	} else {
+		*e = append(*e, make([]byte, reservationSize)...)
+		copy((*e)[at+reservationSize:], (*e)[at:])
+		le.PutUint16((*e)[offCounts:], uint16(e.reservations()+1))
+	}
 	le.PutUint32((*e)[at:], vm)
 	le.PutUint32((*e)[at+4:], 1)
 	putI64(*e, at+8, tokens)
-	le.PutUint16((*e)[offCounts:], uint16(e.reservations()+1))
+}
+
+// unheld returns the offset of a record that holds nothing, -1 where each does. Records stay when what they held is
+// given back, as most VMs soon hold something again and an entry that keeps its size is not copied.
+func (e Entry) unheld() int {
+	for off := fixedSize; off < e.modelsAt(); off += reservationSize {
+		if le.Uint32(e[off+4:]) == 0 {
+			return off
+		}
+	}
+	return -1
 }
 
 // Release gives back what Reserve held. What a VM no longer holds, because it was taken for dead, is not given back.
-func (e *Entry) Release(vm uint32, tokens int64) {
+func (e Entry) Release(vm uint32, tokens int64) {
 	for off := fixedSize; off < e.modelsAt(); off += reservationSize {
-		if le.Uint32((*e)[off:]) != vm {
+		if le.Uint32(e[off:]) != vm {
 			continue
 		}
-		requests := le.Uint32((*e)[off+4:])
+		requests := le.Uint32(e[off+4:])
 		if requests <= 1 {
-			e.dropReservation(off)
+			le.PutUint32(e[off+4:], 0)
+			putI64(e, off+8, 0)
 			return
 		}
-		le.PutUint32((*e)[off+4:], requests-1)
-		putI64(*e, off+8, max(0, i64(*e, off+8)-tokens))
+		le.PutUint32(e[off+4:], requests-1)
+		putI64(e, off+8, max(0, i64(e, off+8)-tokens))
 		return
 	}
 }
@@ -253,7 +269,7 @@ func (e *Entry) dropReservation(off int) {
 func (e *Entry) Reclaim(alive func(vm uint32) bool) bool {
 	dropped := false
 	for off := fixedSize; off < e.modelsAt(); {
-		if alive(le.Uint32((*e)[off:])) {
+		if le.Uint32((*e)[off+4:]) == 0 || alive(le.Uint32((*e)[off:])) {
 			off += reservationSize
 			continue
 		}

@@ -55,12 +55,16 @@ const (
 	octaves     = 22 // up to 4 million tokens
 	half        = 4096
 	percentile  = 0.95
+	steady      = 64 // the percentile is worked out anew once one answer in so many is new
 	bucketCount = perOctave * octaves
 )
 
 type histogram struct {
 	total   uint32
 	buckets [bucketCount]uint16
+
+	percentile int64  // as it was when it was last worked out
+	since      uint32 // answers since then
 }
 
 // Add takes down an answer's completion tokens.
@@ -80,6 +84,7 @@ func (l *Learner) Add(model string, completion int64) {
 		l.models[model] = h
 	}
 	h.buckets[bucketOf(completion)]++
+	h.since++
 	if h.total++; h.total >= half { // forget slowly, so that a change of use is learned
 		h.total = 0
 		for i := range h.buckets {
@@ -95,6 +100,14 @@ func (l *Learner) Completion(model string) int64 {
 	if h == nil || h.total < enough {
 		return 0
 	}
+	if h.percentile == 0 || h.since*steady >= h.total {
+		h.percentile, h.since = h.workOut(), 0
+	}
+	return h.percentile
+}
+
+// workOut finds the percentile, which takes a look at every bucket.
+func (h *histogram) workOut() int64 {
 	left := uint32(math.Ceil(float64(h.total) * percentile))
 	for i, n := range h.buckets {
 		if uint32(n) >= left {

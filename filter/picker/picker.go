@@ -20,6 +20,8 @@ type Request struct {
 	Only  string // the ID of the one key that may serve it; empty: any
 	Blind bool   // nobody looked into the body: Model is the caller's word, by which no key goes that is kept for certain models
 	Tried []Tried
+
+	InUse protocol.CredentialID // the credential in use, as it was seen a moment ago; empty: it was not
 }
 
 // Tried is a key that this request has been sent with before.
@@ -55,6 +57,10 @@ type Choice struct {
 	Leave   account.Leave         // why the key in use was passed over; the zero value: it was not, or not for good
 	Again   bool                  // the key was tried before: no other can serve
 	Refusal *Refusal
+
+	name  account.Name
+	entry account.Entry // the key's, as it was when the key was chosen
+	cas   uint32        // to swap it against
 }
 
 // Picker chooses among one assignment's keys. It never changes after it is made.
@@ -62,13 +68,15 @@ type Picker struct {
 	a     *protocol.Assignment
 	byID  map[string]int
 	ranks []float64
+	names []account.Name
 }
 
 // New makes the picker of an assignment, whose keys stand in rank order.
 func New(a *protocol.Assignment) *Picker {
-	p := &Picker{a: a, byID: make(map[string]int, len(a.Keys)), ranks: make([]float64, len(a.Keys))}
+	p := &Picker{a: a, byID: make(map[string]int, len(a.Keys)), ranks: make([]float64, len(a.Keys)), names: make([]account.Name, len(a.Keys))}
 	for i, k := range a.Keys {
 		p.byID[k.ID] = i
+		p.names[i] = account.NameOf(k.Credential)
 		p.ranks[i] = selection.Rank(i, len(a.Keys))
 	}
 	return p
@@ -82,33 +90,30 @@ func (p *Picker) Peek(b *account.Book, r Request, at Instant) Choice {
 // Pick chooses a key and reserves what the request may need, in one swap. Of two workers that race for a key's last
 // tokens one gets them; the other chooses again.
 func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice {
-	for range 2*len(p.a.Keys) + 8 {
+	for {
 		c := p.choose(b, r, at)
 		if c.Key == nil {
 			return c
 		}
-		reserved := b.Update(c.Key.Credential, func(e *account.Entry) bool {
-			room := e.Room(at.Window, c.Key.Fresh)
-			if r.Need > 0 && (room.Free < c.Reserve || room.FreeRequests < 1) {
-				return false
+		c.entry.Reserve(vm, c.Reserve)
+		if b.Swap(c.name, c.entry, c.cas) {
+			if c.InUse = r.InUse; c.InUse == c.Key.Credential { // most calls; what another worker changed meanwhile shows with the next look
+				return c
 			}
-			c.Room = room
-			e.Reserve(vm, c.Reserve)
-			return true
-		})
-		if reserved {
 			if c.InUse = b.InUse(); c.InUse != "" && !isOf(c.InUse, c.Key) {
 				c.Leave = p.leave(b, r, at, c.InUse)
 			}
 			return c
 		}
 	}
-	return Choice{Refusal: &Refusal{Busy: true, UntilMS: at.NowMS + busyMS, Only: r.Only}}
 }
 
 // state is one key as a request finds it.
 type state struct {
 	key    *protocol.Key
+	name   account.Name
+	entry  account.Entry // nil: it was not looked at
+	cas    uint32
 	room   account.Room
 	cand   selection.Candidate
 	reason selection.Reason // empty: it can serve
@@ -139,12 +144,13 @@ func (p *Picker) strategy() selection.Strategy { return selection.Strategy(p.a.P
 // state finds out about the i-th key.
 func (p *Picker) state(v *view, i int) state {
 	k := &p.a.Keys[i]
-	s := state{key: k}
+	s := state{key: k, name: p.names[i]}
 	switch {
 	case k.Disabled:
 		s.reason, s.until = selection.Disabled, v.at.NowMS+disabledMS
 	default:
-		s.room = v.book.Entry(k.Credential).Room(v.at.Window, k.Fresh)
+		s.entry, s.cas = v.book.Get(s.name)
+		s.room = s.entry.Room(v.at.Window, k.Fresh)
 		p.judge(&s, v)
 	}
 	for _, t := range v.request.Tried {
@@ -273,31 +279,43 @@ func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
 		return Choice{Refusal: p.unknownKey(r)}
 	}
 	v := p.view(b, r, at)
-	strategy := p.strategy()
+	if s, ok := p.best(&v, from, to); ok {
+		return s.choice(r)
+	}
 	states := make([]state, 0, to-from)
-	full := -1
+	for i := from; i < to; i++ {
+		if serves(&p.a.Keys[i], r) {
+			states = append(states, p.state(&v, i))
+		}
+	}
+	if s := p.secondBest(states); s != nil {
+		return s.choice(r)
+	}
+	return Choice{Refusal: refusal(r, states, to-from, at)}
+}
+
+func (s *state) choice(r Request) Choice {
+	return Choice{
+		Key: s.key, Reserve: max(0, min(r.Need, s.room.Free)), Room: s.room, Again: s.tried, name: s.name, entry: s.entry, cas: s.cas,
+	}
+}
+
+// best is the best key that has room for the need and was not tried.
+func (p *Picker) best(v *view, from, to int) (full state, ok bool) {
+	strategy := p.strategy()
 	for i := from; i < to; i++ {
 		k := &p.a.Keys[i]
-		if full >= 0 && strategy == selection.Priority && k.Priority != states[full].key.Priority {
+		if ok && strategy == selection.Priority && k.Priority != full.key.Priority {
 			break
 		}
-		if !serves(k, r) {
+		if !serves(k, v.request) {
 			continue
 		}
-		s := p.state(&v, i)
-		states = append(states, s)
-		if s.reason == "" && !s.small && !s.tried && (full < 0 || selection.Better(s.cand, states[full].cand, strategy)) {
-			full = len(states) - 1
+		if s := p.state(v, i); s.reason == "" && !s.small && !s.tried && (!ok || selection.Better(s.cand, full.cand, strategy)) {
+			full, ok = s, true
 		}
 	}
-	best := p.secondBest(states)
-	if full >= 0 {
-		best = &states[full]
-	}
-	if best == nil {
-		return Choice{Refusal: refusal(r, states, to-from, at)}
-	}
-	return Choice{Key: best.key, Reserve: max(0, min(r.Need, best.room.Free)), Room: best.room, Again: best.tried}
+	return full, ok
 }
 
 // secondBest is the key for a request that no key has room for and no try behind it; nil: none can serve.

@@ -5,6 +5,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/account"
+	"keywheel/filter/host"
 	"keywheel/filter/trail"
 	"keywheel/shared/groq"
 )
@@ -23,6 +24,7 @@ type attempt struct {
 	types.DefaultHttpContext
 
 	try
+	gate   *gate // of the call; nil: it is in another VM
 	id     uint32
 	heldMS int64 // host's time since which the answer is held; 0: it is not
 }
@@ -44,10 +46,13 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 	if c.Key == nil {
 		return t.refuse(refusedBy(c.Refusal, at))
 	}
-	if !t.dress() || proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil)) != nil {
+	if !t.dress() || !t.vm.leave(&tr) {
 		t.drop(&tr, at)
 		internalError().send()
 		return types.ActionPause
+	}
+	if t.gate = t.vm.calls[tr.Call]; t.gate != nil {
+		t.gate.trail = tr
 	}
 	t.use(c, &tr, at)
 	return types.ActionContinue
@@ -69,11 +74,7 @@ func (t *attempt) giveUp(tr *trail.Trail) {
 }
 
 func (t *attempt) trail() (trail.Trail, bool) {
-	raw, err := proxywasm.GetProperty([]string{trail.Property})
-	if err != nil {
-		return trail.Trail{}, false
-	}
-	tr, ok := trail.Parse(raw)
+	tr, ok := readTrail()
 	return tr, ok && tr.Incarnation == t.vm.process()
 }
 
@@ -105,8 +106,14 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	set(keyHeader, t.key.ID)
-	status, err := proxywasm.GetHttpResponseHeader(":status")
-	if err != nil || len(status) == 3 && status[0] == '2' {
+	status, ok := host.ResponseHeader(":status")
+	if !ok {
+		return types.ActionContinue
+	}
+	if len(status) == 3 && status[0] == '2' {
+		if t.gate != nil {
+			t.gate.served = true
+		}
 		return types.ActionContinue
 	}
 	headers, err := proxywasm.GetHttpResponseHeaders()
@@ -163,7 +170,7 @@ func (t *attempt) conclude(body []byte) {
 	}
 	at := t.vm.instant()
 	v := t.learned(&tr, body, at)
-	_ = proxywasm.SetProperty([]string{trail.Property}, tr.Append(nil))
+	t.vm.leave(&tr)
 	if t.elsewhere(v, &tr, at) {
 		set(rotateHeader, "1")
 	}

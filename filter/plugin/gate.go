@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/account"
+	"keywheel/filter/host"
 	"keywheel/filter/meter"
 	"keywheel/filter/picker"
 	"keywheel/filter/trail"
@@ -43,6 +45,10 @@ type gate struct {
 	out       bool            // because no key can serve for longer than a moment
 	useKey    string          // the ID of the one key that the caller wants; empty: any
 
+	call   uint64      // its number in the VM; 0: it was not admitted
+	trail  trail.Trail // as the newest attempt in this VM left it
+	served bool        // by that attempt, whose answer was a success: there is no other trail
+
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
 
@@ -59,8 +65,8 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 		return types.ActionContinue
 	}
 	g.mine, g.startMS = true, hostMS()
-	headers, err := proxywasm.GetHttpRequestHeaders()
-	if err != nil {
+	headers, ok := host.RequestHeaders()
+	if !ok {
 		return g.refuse(internalError())
 	}
 	a := g.root.assigned()
@@ -70,18 +76,17 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	}
 	h := readRequest(headers, policy.CallerHeader)
 	if policy.CallerHeader != "" {
-		g.caller = callerName(h.caller)
+		g.caller = strings.Clone(callerName(h.caller))
 	}
 	if policy.UseKey {
-		g.useKey = h.useKey
+		g.useKey = strings.Clone(h.useKey)
 	}
 	if g.sole != nil {
-		g.sole.named = modelName(h.model)
+		g.sole.named = strings.Clone(modelName(h.model))
 	}
 	for _, name := range h.strip {
 		_ = proxywasm.RemoveHttpRequestHeader(name)
 	}
-	var ok bool
 	g.endpoint, ok = findEndpoint(h.method, h.path)
 	g.length, g.uncounted = max(0, h.length), h.length < 0
 	switch {
@@ -95,7 +100,8 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens || !g.root.remote.holds() {
 		return g.admit(a)
 	}
-	g.peek = &groq.RequestPeek{}
+	g.peek = g.vm.peeks.take()
+	*g.peek = groq.RequestPeek{}
 	g.waiting = true
 	return types.ActionPause
 }
@@ -110,8 +116,8 @@ func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	for g.peeked < min(size, maxPeek) {
-		b, err := proxywasm.GetHttpRequestBody(g.peeked, min(piece, size-g.peeked))
-		if err != nil || len(b) == 0 {
+		b := host.RequestBody(g.peeked, min(piece, size-g.peeked))
+		if len(b) == 0 {
 			break
 		}
 		g.peek.Feed(b)
@@ -146,7 +152,7 @@ func (g *gate) letGo(size int64) types.Action {
 
 // admit lets the call through with a trail for its attempts or with its key, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
-	t := trail.Trail{Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
+	t := trail.Trail{Call: g.vm.open(g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
 	r := picker.Request{Only: g.useKey}
 	if g.endpoint.tokens != noTokens {
 		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
@@ -163,6 +169,9 @@ func (g *gate) admit(a *assigned) types.Action {
 		r.Need = g.need(&t)
 	}
 	r.Model, t.Need = t.Model, r.Need
+	if g.sole == nil && g.vm.sure.of(a, r) {
+		return g.passed(g.vm.leave(&t))
+	}
 	at := g.vm.instant()
 	c := g.choose(a, &t, r, at)
 	if c.Refusal != nil {
@@ -174,7 +183,11 @@ func (g *gate) admit(a *assigned) types.Action {
 	}
 	g.vm.watch(c.Room, r.Need)
 	g.root.hasten()
-	if !g.pass(&t, c, at) {
+	return g.passed(g.pass(&t, c, at))
+}
+
+func (g *gate) passed(ok bool) types.Action {
+	if !ok {
 		return g.refuse(internalError())
 	}
 	g.admitted = true
@@ -194,7 +207,7 @@ func (g *gate) pass(t *trail.Trail, c picker.Choice, at picker.Instant) bool {
 	if g.sole != nil {
 		return g.sole.pass(c, at)
 	}
-	return proxywasm.SetProperty([]string{trail.Property}, t.Append(nil)) == nil
+	return g.vm.leave(t)
 }
 
 // need estimates the tokens of the call.
@@ -239,8 +252,8 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	if !g.mine {
 		return types.ActionContinue
 	}
-	headers, err := proxywasm.GetHttpResponseHeaders()
-	if err != nil {
+	headers, ok := host.ResponseHeaders()
+	if !ok {
 		return types.ActionContinue
 	}
 	contentType := ""
@@ -263,11 +276,12 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		set(demoHeader, "true")
 	}
 	if g.sole != nil {
-		g.keyed = g.sole.answered(g.status, headers, end)
+		g.keyed = g.sole.answered(g.status, end)
 	}
 	g.ended = end
 	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
-		g.meter = groq.NewMeter(contentType)
+		g.meter = g.vm.meters.take()
+		g.meter.Reset(contentType)
 	}
 	return types.ActionContinue
 }
@@ -294,8 +308,8 @@ func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	for off := 0; off < size; {
-		b, err := proxywasm.GetHttpResponseBody(off, min(piece, size-off))
-		if err != nil || len(b) == 0 {
+		b := host.ResponseBody(off, min(piece, size-off))
+		if len(b) == 0 {
 			break
 		}
 		g.meter.Feed(b)
@@ -321,15 +335,23 @@ func (g *gate) OnHttpStreamDone() {
 	if !g.mine {
 		return
 	}
+	delete(g.vm.calls, g.call)
+	g.done()
+	g.vm.peeks.give(g.peek)
+	g.vm.meters.give(g.meter)
+	g.peek, g.meter = nil, nil
+}
+
+func (g *gate) done() {
 	if g.meter != nil {
 		g.meter.End()
 	}
-	at := g.vm.instant()
+	g.vm.settledMS = hostMS()
+	at := g.vm.instantAt(g.vm.settledMS)
 	details := ""
 	if !g.ended || !g.keyed {
 		details = property("response", "code_details")
 	}
-	g.vm.settledMS = hostMS()
 	c := account.Call{Out: g.out, Limited: g.status == 429, TimeMS: max(0, g.vm.settledMS-g.startMS)}
 	if g.admitted {
 		if g.sole != nil {

@@ -1,6 +1,11 @@
 package plugin
 
-import "github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+import (
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"keywheel/filter/host"
+	"keywheel/filter/trail"
+)
 
 // property reads a string attribute; empty where there is none.
 func property(path ...string) string {
@@ -13,3 +18,26 @@ func property(path ...string) string {
 
 // set replaces a response header. Its only failure is a stream that is gone.
 func set(name, value string) { _ = proxywasm.ReplaceHttpResponseHeader(name, value) }
+
+// readTrail reads the trail of the stream that is being worked on; ok is false where there is none.
+func readTrail() (t trail.Trail, ok bool) {
+	raw, ok := host.Property(trail.Property)
+	if !ok {
+		return trail.Trail{}, false
+	}
+	return trail.Parse(raw)
+}
+
+// leave writes the trail of the stream that is being worked on.
+func (v *vm) leave(t *trail.Trail) (ok bool) {
+	v.buffer = t.Append(v.buffer[:0])
+	return host.SetProperty(trail.Property, v.buffer)
+}
+
+// open gives a call its number, by which attempts in this VM find it.
+func (v *vm) open(g *gate) uint64 {
+	v.lastCall++
+	g.call = uint64(v.id)<<32 | uint64(v.lastCall)
+	v.calls[g.call] = g
+	return g.call
+}

@@ -24,6 +24,7 @@ import (
 	"keywheel/filter/meter"
 	"keywheel/filter/picker"
 	"keywheel/filter/shareddata"
+	"keywheel/shared/groq"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 )
@@ -51,6 +52,15 @@ type vm struct {
 	told        bool      // what a gate alone cannot do
 	badConfigs  int64
 	held        map[uint32]*attempt // answers whose body is awaited, by context
+	calls       map[uint64]*gate    // that are admitted and have not ended, by number
+	lastCall    uint32
+	peeks       spare[groq.RequestPeek]
+	meters      spare[groq.Meter]
+	buffer      []byte // for a trail that is being written
+
+	// What was seen since the last tick.
+	sure  sure
+	inUse protocol.CredentialID // empty: not seen
 
 	standing   account.Standing
 	standingMS int64 // host's time at which it was read
@@ -68,6 +78,7 @@ type assigned struct {
 	*protocol.Assignment
 	picker  *picker.Picker
 	secrets protocol.Bundle
+	bearers map[protocol.CredentialID]string // the Authorization of each credential that has a secret
 }
 
 func (a *assigned) version() account.Version {
@@ -83,6 +94,7 @@ func (v *vm) NewPluginContext(id uint32) types.PluginContext {
 		v.id = 1 + rand.Uint32N(1<<32-1)
 		v.book = account.NewBook(shareddata.Host{})
 		v.held = map[uint32]*attempt{}
+		v.calls = map[uint64]*gate{}
 	}
 	return &root{vm: v, id: id}
 }
@@ -181,7 +193,13 @@ func parse(b []byte) (*assigned, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &assigned{Assignment: a, picker: picker.New(a), secrets: bundle}, nil
+	bearers := make(map[protocol.CredentialID]string, len(a.Keys))
+	for _, k := range a.Keys {
+		if secret := bundle[k.Credential]; len(secret) > 0 {
+			bearers[k.Credential] = "Bearer " + string(secret)
+		}
+	}
+	return &assigned{Assignment: a, picker: picker.New(a), secrets: bundle, bearers: bearers}, nil
 }
 
 // OnTick implements types.PluginContext.
@@ -191,6 +209,7 @@ func (r *root) OnTick() {
 		r.hastened = false
 		r.tick(tickMS)
 	}
+	r.vm.sure, r.vm.inUse = sure{}, ""
 	r.vm.releaseHeld(r.id)
 	r.vm.beat()
 	r.tell()
@@ -264,14 +283,14 @@ func (v *vm) process() string {
 	return v.incarnation
 }
 
-func hostMS() int64 { return time.Now().UnixMilli() }
-
 // standingAgeMS is how old the VM's copy of the clock and of the keys' standing may be.
 const standingAgeMS = 100
 
 // instant is now, by Keywheel's clock.
-func (v *vm) instant() picker.Instant {
-	host := hostMS()
+func (v *vm) instant() picker.Instant { return v.instantAt(hostMS()) }
+
+// instantAt is the instant at a host's time that was read just now.
+func (v *vm) instantAt(host int64) picker.Instant {
 	if host < v.standingMS || host-v.standingMS >= standingAgeMS {
 		v.standingMS = host
 		if s, ok := v.book.Standing(); ok {

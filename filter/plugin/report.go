@@ -99,7 +99,7 @@ func (v *vm) answered(_, size, _ int) {
 	if !reporter.Take(v.book, a, v.process(), hostMS()) {
 		return
 	}
-	v.standingMS = 0
+	v.standingMS, v.sure = 0, sure{}
 	if (before != account.Version{Epoch: a.Epoch, Generation: a.Generation}) {
 		v.earlyMS = hostMS() // acknowledge, so that what was taken from us can be given to others
 	}
@@ -111,7 +111,7 @@ func (v *vm) watch(room account.Room, need int64) {
 	if !room.More {
 		return
 	}
-	if room.Unspent < room.Granted/4 {
+	if runsLow(room) {
 		v.earlyMS = hostMS()
 	}
 	if room.Free < few*need || room.FreeRequests < few {

@@ -3,8 +3,6 @@ package plugin
 import (
 	"strings"
 
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
 	"keywheel/filter/account"
 	"keywheel/filter/meter"
 	"keywheel/filter/picker"
@@ -59,11 +57,10 @@ func (g *gate) tries() (trail.Trail, bool) {
 	if g.sole != nil {
 		return g.sole.call, true
 	}
-	raw, err := proxywasm.GetProperty([]string{trail.Property})
-	if err != nil {
-		return trail.Trail{}, false
+	if g.served && g.status/100 == 2 {
+		return g.trail, true
 	}
-	return trail.Parse(raw)
+	return readTrail()
 }
 
 // metered is the settlement of the try whose answer the gate has seen.
@@ -110,6 +107,7 @@ func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
 		e.Settle(at.Window, s)
 		return true
 	})
+	v.sure.left -= s.Usage.Total + s.Estimated
 	if n := s.Usage.Total + s.Estimated; n > 0 {
 		v.stats.tokens(y.Credential, n)
 	}

@@ -64,12 +64,16 @@ func (s *sole) pass(c picker.Choice, at picker.Instant) bool {
 
 // answered takes an answer's headers and says whether it is one to the key. Answers that Envoy makes, and other filters,
 // pass here too.
-func (s *sole) answered(status int, headers [][2]string, end bool) bool {
+func (s *sole) answered(status int, end bool) bool {
 	if s.key == nil || property("response", "code_details") != "via_upstream" {
 		return false
 	}
 	set(keyHeader, s.key.ID)
 	if status/100 == 2 {
+		return true
+	}
+	headers, err := proxywasm.GetHttpResponseHeaders() // these are kept
+	if err != nil {
 		return true
 	}
 	s.status, s.header = answerHeaders(strconv.Itoa(status), headers)

@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"strings"
+
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 
 	"keywheel/shared/protocol"
@@ -10,9 +12,16 @@ import (
 // VM, on first use.
 type stats struct {
 	counters map[string]proxywasm.MetricCounter
+	keys     map[protocol.CredentialID]*keyStats
 }
 
-func (s *stats) add(name string, n uint64) {
+// keyStats are the counters of one key.
+type keyStats struct{ picks, tokens proxywasm.MetricCounter }
+
+// mostKeyStats bounds the credentials whose counters are at hand: each new revision of a key is one more.
+const mostKeyStats = 4096
+
+func (s *stats) counter(name string) proxywasm.MetricCounter {
 	c, ok := s.counters[name]
 	if !ok {
 		if s.counters == nil {
@@ -21,17 +30,37 @@ func (s *stats) add(name string, n uint64) {
 		c = proxywasm.DefineCounterMetric(name)
 		s.counters[name] = c
 	}
-	c.Increment(n)
+	return c
 }
 
-func (s *stats) ofKey(c protocol.CredentialID, what string, n uint64) {
-	if key, _, ok := protocol.SplitCredential(c); ok {
-		s.add("keywheel.key."+key+"."+what, n)
+func (s *stats) key(c protocol.CredentialID) *keyStats {
+	if k := s.keys[c]; k != nil {
+		return k
+	}
+	key, _, ok := protocol.SplitCredential(c)
+	if !ok {
+		return nil
+	}
+	k := &keyStats{picks: s.counter("keywheel.key." + key + ".picks"), tokens: s.counter("keywheel.key." + key + ".tokens")}
+	if s.keys == nil || len(s.keys) >= mostKeyStats {
+		s.keys = map[protocol.CredentialID]*keyStats{}
+	}
+	s.keys[strings.Clone(c)] = k
+	return k
+}
+
+func (s *stats) pick(c protocol.CredentialID) {
+	if k := s.key(c); k != nil {
+		k.picks.Increment(1)
 	}
 }
 
-func (s *stats) pick(c protocol.CredentialID)            { s.ofKey(c, "picks", 1) }
-func (s *stats) tokens(c protocol.CredentialID, n int64) { s.ofKey(c, "tokens", uint64(n)) }
-func (s *stats) rotation()                               { s.add("keywheel.rotations", 1) }
-func (s *stats) rescue()                                 { s.add("keywheel.rescues", 1) }
-func (s *stats) refusal()                                { s.add("keywheel.refusals", 1) }
+func (s *stats) tokens(c protocol.CredentialID, n int64) {
+	if k := s.key(c); k != nil {
+		k.tokens.Increment(uint64(n))
+	}
+}
+
+func (s *stats) rotation() { s.counter("keywheel.rotations").Increment(1) }
+func (s *stats) rescue()   { s.counter("keywheel.rescues").Increment(1) }
+func (s *stats) refusal()  { s.counter("keywheel.refusals").Increment(1) }

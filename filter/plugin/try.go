@@ -24,7 +24,10 @@ type try struct {
 
 // pick takes the best key for the call and holds what it may need. A choice without a key says why there is none.
 func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
-	c := t.a.picker.Pick(t.vm.book, t.vm.id, t.request(tr), at)
+	r := t.request(tr)
+	r.InUse = t.vm.inUse
+	c := t.a.picker.Pick(t.vm.book, t.vm.id, r, at)
+	t.vm.seen(t.a, r, c)
 	if c.Key != nil {
 		t.key = c.Key
 		tr.Tries = append(tr.Tries, trail.Try{Credential: c.Key.Credential, VM: t.vm.id, Reserved: c.Reserve})
@@ -43,12 +46,12 @@ func (t *try) request(tr *trail.Trail) picker.Request {
 
 // dress puts the key on the request. The header map is shared by all attempts of a call: every one replaces it.
 func (t *try) dress() bool {
-	secret, ok := t.a.secrets[t.key.Credential]
-	if !ok || len(secret) == 0 {
+	bearer := t.a.bearers[t.key.Credential]
+	if bearer == "" {
 		proxywasm.LogErrorf("keywheel: the assignment names credential %s without its secret", t.key.Credential)
 		return false
 	}
-	if proxywasm.ReplaceHttpRequestHeader("authorization", "Bearer "+string(secret)) != nil {
+	if proxywasm.ReplaceHttpRequestHeader("authorization", bearer) != nil {
 		return false
 	}
 	if t.a.Policy.LoopGuard {
@@ -142,5 +145,6 @@ func (t *try) learn(v groq.Verdict, model string, at picker.Instant) {
 		return
 	}
 	t.vm.book.Learn(at.NowMS, f)
+	t.vm.sure = sure{}
 	t.vm.earlyMS = hostMS() // other Envoys want to know
 }

@@ -14,6 +14,9 @@ func AppendString(b []byte, s string) []byte {
 type Reader struct {
 	Rest []byte // not yet read
 	Bad  bool
+
+	// Text is all that is read, where strings are to share it; else each is a copy of its own.
+	Text string
 }
 
 // More says whether there is anything left to read.
@@ -65,4 +68,10 @@ func (r *Reader) Varint() int64 {
 }
 
 // String reads what AppendString wrote.
-func (r *Reader) String() string { return string(r.take(int(r.Byte()))) }
+func (r *Reader) String() string {
+	v := r.take(int(r.Byte()))
+	if end := len(r.Text) - len(r.Rest); end >= len(v) {
+		return r.Text[end-len(v) : end]
+	}
+	return string(v)
+}

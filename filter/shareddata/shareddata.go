@@ -6,6 +6,8 @@ import (
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"keywheel/filter/host"
 )
 
 // Host is the data of the process that the module runs in, shared by all VMs of one vm_id.
@@ -13,8 +15,7 @@ type Host struct{}
 
 // Get implements account.Data.
 func (Host) Get(name string) (value []byte, cas uint32, ok bool) {
-	b, cas, err := proxywasm.GetSharedData(name)
-	return b, cas, err == nil
+	return host.SharedData(name)
 }
 
 // Swap implements account.Data.

@@ -18,6 +18,9 @@ const UnknownModel = "?"
 
 // Trail is one client call.
 type Trail struct {
+	// Call is the call's number in the VM of its gate, so that an attempt in the same one finds it; 0: it has none.
+	Call uint64
+
 	Incarnation string
 	Model       string // that the caller asked for; UnknownModel: it was not seen
 	Need        int64  // tokens the call may take
@@ -45,25 +48,32 @@ const (
 	Lost                 // ended without an answer; what it held is given back, what it cost is settled at the end
 )
 
-// A trail without a wanted key has the first form, which modules before the second read too: while one replaces
-// another under a running Envoy, the roles can be of different ones.
+// A trail has the oldest form that can say it: while one module replaces another under a running Envoy, the roles can be
+// of different ones.
 const (
 	version     = 1
 	versionOnly = 2 // the wanted key stands before the tries
+	versionCall = 3 // so it does, and the call's number stands first
 )
 
 // Append appends t's binary form.
 func (t *Trail) Append(b []byte) []byte {
 	form := byte(version)
-	if t.Only != "" {
+	switch {
+	case t.Call != 0:
+		form = versionCall
+	case t.Only != "":
 		form = versionOnly
 	}
 	b = append(b, form)
+	if form == versionCall {
+		b = binary.LittleEndian.AppendUint64(b, t.Call)
+	}
 	b = record.AppendString(b, t.Incarnation)
 	b = record.AppendString(b, t.Model)
 	b = binary.AppendVarint(b, t.Need)
 	b = binary.AppendVarint(b, t.Prompt)
-	if t.Only != "" {
+	if form != version {
 		b = record.AppendString(b, t.Only)
 	}
 	for _, y := range t.Tries {
@@ -77,14 +87,17 @@ func (t *Trail) Append(b []byte) []byte {
 
 // Parse reads a trail. ok is false for anything that Append did not make.
 func Parse(b []byte) (t Trail, ok bool) {
-	p := record.Reader{Rest: b}
+	p := record.Reader{Rest: b, Text: string(b)}
 	form := p.Byte()
-	if form != version && form != versionOnly {
+	if form < version || form > versionCall {
 		return Trail{}, false
+	}
+	if form == versionCall {
+		t.Call = uint64(p.Int64())
 	}
 	t.Incarnation, t.Model = p.String(), p.String()
 	t.Need, t.Prompt = p.Varint(), p.Varint()
-	if form == versionOnly {
+	if form != version {
 		t.Only = p.String()
 	}
 	for p.More() {

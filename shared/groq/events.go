@@ -45,6 +45,10 @@ func (t *smallText) is(name string) bool { return string(t.text[:t.n]) == name }
 // more than a piece with many.
 func (m *Meter) feedEvents(b []byte) {
 	for pos, lf := 0, -1; pos < len(b); {
+		if n := m.plainEvent(b[pos:]); n > 0 {
+			pos += n
+			continue
+		}
 		if m.stream.afterCR {
 			m.stream.afterCR = false
 			if b[pos] == '\n' {

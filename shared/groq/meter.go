@@ -25,6 +25,7 @@ type Meter struct {
 	model   modelText
 
 	stream  eventReader
+	plain   plainLine
 	failed  streamError // what the event being read says
 	failure streamError // what an event that ended said
 }
@@ -51,6 +52,13 @@ type streamError struct {
 // JSON lines and media files, the body's first byte decides how it is read.
 func NewMeter(contentType string) *Meter {
 	m := new(Meter)
+	m.Reset(contentType)
+	return m
+}
+
+// Reset makes m a new meter, for another answer.
+func (m *Meter) Reset(contentType string) {
+	*m = Meter{}
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
 	kind, _, _ := strings.Cut(mediaType, "/")
@@ -62,7 +70,6 @@ func NewMeter(contentType string) *Meter {
 	case mediaType == "application/jsonl" || mediaType == "application/x-ndjson":
 		m.form = jsonLines
 	}
-	return m
 }
 
 // Feed reads the next piece of the answer. It keeps nothing of chunk.
@@ -206,6 +213,7 @@ func (m *answerSink) value(is meaning, v value) {
 	switch is {
 	case answerModel:
 		m.model.set(v)
+		m.plain.length = 0
 	case promptTokens:
 		m.pending.prompt = countOf(v)
 	case completionTokens:

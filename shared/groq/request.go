@@ -95,3 +95,8 @@ func (m *modelText) set(v value) {
 }
 
 func (m *modelText) String() string { return string(m.text[:m.n]) }
+
+// quotedIn says whether b begins with a colon and the known name in quotes, without blanks.
+func (m *modelText) quotedIn(b []byte) bool {
+	return len(b) >= m.n+3 && b[0] == ':' && b[1] == '"' && b[m.n+2] == '"' && string(b[2:m.n+2]) == string(m.text[:m.n])
+}

@@ -95,6 +95,13 @@ func (s *scanner) feed(b []byte, root *field, to sink) {
 			i += s.literal(b[i:], to)
 		case afterDocument, broken:
 			return
+		case beforeColon:
+			if b[i] == ':' {
+				s.state = beforeValue
+				i++
+				continue
+			}
+			fallthrough
 		default:
 			if c := b[i]; !blank(c) {
 				s.punctuation(c, root, to)
@@ -215,27 +222,34 @@ func (s *scanner) capture(b []byte, to sink) int {
 		return 1
 	}
 	n := plainRun(b)
-	s.keep(b[:n])
-	switch {
-	case n == len(b):
-		return n
-	case b[n] == '\\':
+	if n == len(b) || b[n] == '\\' {
+		s.keep(b[:n])
+		if n == len(b) {
+			return n
+		}
 		s.escape = 1
-	case s.state == inName:
-		s.want = s.wanted()
+		return n + 1
+	}
+	captured := b[:n]
+	if s.length > 0 || n > captureLimit { // not whole here, or too long
+		s.keep(captured)
+		captured = s.buf[:s.length]
+	}
+	if s.state == inName {
+		s.want = s.wanted(captured)
 		s.state = beforeColon
-	default:
+	} else {
 		s.state = afterValue
-		to.value(s.want.is, value{text, s.buf[:s.length], s.cut})
+		to.value(s.want.is, value{text, captured, s.cut})
 	}
 	return n + 1
 }
 
-// wanted returns the field that has the captured name in the innermost open object, or nil.
-func (s *scanner) wanted() *field {
+// wanted returns the field that has this name in the innermost open object, or nil.
+func (s *scanner) wanted(name []byte) *field {
 	fields := s.open[s.level-1].fields
 	for i := range fields {
-		if fields[i].name == string(s.buf[:s.length]) {
+		if fields[i].name == string(name) {
 			return &fields[i]
 		}
 	}

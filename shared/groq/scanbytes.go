@@ -27,6 +27,22 @@ func plainRun(b []byte) int {
 	return i
 }
 
+// plainLineRun returns how many bytes stand before the first quote, backslash or control character.
+func plainLineRun(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		q, s := w^('"'*everyByte), w^('\\'*everyByte)
+		if m := ((q-everyByte)&^q | (s-everyByte)&^s | (w-' '*everyByte)&^w) & highBits; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
+		i++
+	}
+	return i
+}
+
 func blank(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 // endsLiteral holds the bytes that cannot belong to a number or literal.

@@ -1,0 +1,160 @@
+package host
+
+import (
+	"encoding/binary"
+	"unsafe"
+)
+
+//go:wasmimport env proxy_get_shared_data
+func getSharedData(name *byte, nameSize int32, value unsafe.Pointer, size *int32, cas *uint32) uint32
+
+//go:wasmimport env proxy_get_property
+func getProperty(path *byte, pathSize int32, value unsafe.Pointer, size *int32) uint32
+
+//go:wasmimport env proxy_set_property
+func setProperty(path *byte, pathSize int32, value *byte, size int32) uint32
+
+//go:wasmimport env proxy_get_buffer_bytes
+func getBufferBytes(buffer uint32, start, most int32, value unsafe.Pointer, size *int32) uint32
+
+//go:wasmimport env proxy_get_header_map_value
+func getHeaderMapValue(headers uint32, name *byte, nameSize int32, value unsafe.Pointer, size *int32) uint32
+
+//go:wasmimport env proxy_get_header_map_pairs
+func getHeaderMapPairs(headers uint32, value unsafe.Pointer, size *int32) uint32
+
+// Numbers of the ABI.
+const (
+	statusOK        = 0
+	requestHeaders  = 0
+	requestBody     = 0
+	responseBody    = 1
+	responseHeaders = 2
+)
+
+// out is where the host writes what it returns: a VM has one thread, and variables of a call's own would be garbage. The
+// host's pointers have 32 bits, the upper half stays 0.
+var out struct {
+	value *byte
+	size  int32
+	cas   uint32
+}
+
+// into is where the host's next bytes go; nil: into memory of their own.
+var into []byte
+
+// memory is asked for by the host wherever it hands bytes over, also in calls that the SDK makes. The host prefers it to
+// the SDK's proxy_on_memory_allocate.
+//
+//go:wasmexport malloc
+func memory(size uint32) *byte {
+	if int(size) <= len(into) {
+		return &into[0]
+	}
+	return unsafe.SliceData(make([]byte, size))
+}
+
+// Buffers that calls use again and again.
+var (
+	forBody    = make([]byte, 64<<10)
+	forHeaders = make([]byte, 8<<10)
+	forValue   = make([]byte, 1<<10)
+)
+
+// taken returns what the host wrote.
+func taken() []byte {
+	b := unsafe.Slice(out.value, out.size)
+	out.value = nil
+	return b
+}
+
+// SharedData returns a value of the data that all VMs share, and the number to swap against.
+func SharedData(name string) (value []byte, cas uint32, ok bool) {
+	out.value, out.size = nil, 0
+	if getSharedData(unsafe.StringData(name), int32(len(name)), unsafe.Pointer(&out.value), &out.size, &out.cas) != statusOK {
+		return nil, 0, false
+	}
+	return taken(), out.cas, true
+}
+
+// Property returns a property of the stream that is being worked on, of one name.
+func Property(name string) (value []byte, ok bool) {
+	out.value, out.size = nil, 0
+	into = forValue
+	status := getProperty(unsafe.StringData(name), int32(len(name)), unsafe.Pointer(&out.value), &out.size)
+	into = nil
+	if status != statusOK {
+		return nil, false
+	}
+	return taken(), true
+}
+
+// SetProperty sets a property of the stream that is being worked on, of one name.
+func SetProperty(name string, value []byte) bool {
+	return setProperty(unsafe.StringData(name), int32(len(name)), unsafe.SliceData(value), int32(len(value))) == statusOK
+}
+
+// RequestBody returns size bytes of the buffered request body from start on, or fewer.
+func RequestBody(start, size int) []byte { return buffer(requestBody, start, size) }
+
+// ResponseBody returns size bytes of the buffered answer's body from start on, or fewer.
+func ResponseBody(start, size int) []byte { return buffer(responseBody, start, size) }
+
+func buffer(which uint32, start, size int) []byte {
+	out.value, out.size = nil, 0
+	into = forBody
+	status := getBufferBytes(which, int32(start), int32(size), unsafe.Pointer(&out.value), &out.size)
+	into = nil
+	if status != statusOK {
+		return nil
+	}
+	return taken()
+}
+
+// ResponseHeader returns a header of the answer; ok is false where there is none.
+func ResponseHeader(name string) (value string, ok bool) {
+	out.value, out.size = nil, 0
+	into = forValue
+	status := getHeaderMapValue(responseHeaders, unsafe.StringData(name), int32(len(name)), unsafe.Pointer(&out.value), &out.size)
+	into = nil
+	if status != statusOK {
+		return "", false
+	}
+	b := taken()
+	return unsafe.String(unsafe.SliceData(b), len(b)), true
+}
+
+// RequestHeaders returns all headers of the request, names and values. They are good until the next call of either kind.
+func RequestHeaders() (headers [][2]string, ok bool) { return pairs(requestHeaders) }
+
+// ResponseHeaders returns all headers of the answer, names and values. They are good until the next call of either kind.
+func ResponseHeaders() (headers [][2]string, ok bool) { return pairs(responseHeaders) }
+
+// found holds the headers that were asked for last.
+var found [][2]string
+
+// pairs reads a map of headers: how many there are, the lengths of each name and value, then each with a zero after it.
+func pairs(which uint32) ([][2]string, bool) {
+	out.value, out.size = nil, 0
+	into = forHeaders
+	status := getHeaderMapPairs(which, unsafe.Pointer(&out.value), &out.size)
+	into = nil
+	if status != statusOK || out.value == nil {
+		return nil, false
+	}
+	b := taken()
+	clear(found) // so that nothing is kept alive by what is longer than the next
+	found = found[:0]
+	n := int(binary.LittleEndian.Uint32(b))
+	at := 4 + 8*n
+	for i := range n {
+		var h [2]string
+		for j := range h {
+			size := int(binary.LittleEndian.Uint32(b[4+8*i+4*j:]))
+			h[j] = unsafe.String(unsafe.SliceData(b[at:at+size]), size)
+			at += size + 1
+		}
+		found = append(found, h)
+	}
+	return found, true
+}
