@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -65,6 +66,7 @@ type Envoy struct {
 	LogLevel    string // empty: warning
 	Env         map[string]string
 	dir         string
+	epoch       int // of hot restarts
 }
 
 // NewEnvoy prepares an Envoy. Nothing runs yet.
@@ -100,6 +102,24 @@ func (k *Keywheel) EnvoyConfig(t testing.TB) Bootstrap {
 // Start runs Envoy and returns once it serves. Whether it has its keys is another question: WaitAssigned.
 func (e *Envoy) Start(t testing.TB) {
 	t.Helper()
+	e.Launch(t)
+	Eventually(t, "envoy serves", func() error {
+		if err := e.alive(); err != nil {
+			t.Fatal(err)
+		}
+		return expectOK(t.Context(), "http://"+e.Admin+"/ready")
+	})
+}
+
+// Launch runs Envoy and returns at once.
+func (e *Envoy) Launch(t testing.TB) {
+	t.Helper()
+	e.epoch = 0
+	e.run(t, "--use-dynamic-base-id", "--base-id-path", filepath.Join(e.dir, "base-id"))
+}
+
+func (e *Envoy) run(t testing.TB, args ...string) {
+	t.Helper()
 	path, config := filepath.Join(e.dir, "envoy.yaml"), []byte(e.Text)
 	if e.Text == "" {
 		var err error
@@ -121,14 +141,64 @@ func (e *Envoy) Start(t testing.TB) {
 	}
 	e.Process = start(t, command{
 		name: "envoy", path: EnvoyBinary(t), dir: e.dir, env: env,
-		args: []string{"-c", path, "--use-dynamic-base-id", "--concurrency", strconv.Itoa(e.Concurrency), "--log-level", level},
+		args: append([]string{"-c", path, "--concurrency", strconv.Itoa(e.Concurrency), "--log-level", level}, args...),
 	})
-	Eventually(t, "envoy serves", func() error {
+}
+
+// HotRestart has another Envoy process take over: it gets the listeners, and the one before, which is returned, drains
+// and ends by itself within drain and a little. It returns once the new one serves.
+func (e *Envoy) HotRestart(t testing.TB, drain time.Duration) (before *Process) {
+	t.Helper()
+	id, err := os.ReadFile(filepath.Join(e.dir, "base-id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before = e.Process
+	e.epoch++
+	seconds := int(drain / time.Second)
+	e.run(t, "--base-id", strings.TrimSpace(string(id)), "--restart-epoch", strconv.Itoa(e.epoch),
+		"--drain-time-s", strconv.Itoa(seconds), "--parent-shutdown-time-s", strconv.Itoa(seconds+1))
+	Eventually(t, "the next envoy serves", func() error {
 		if err := e.alive(); err != nil {
 			t.Fatal(err)
 		}
-		return expectOK(t.Context(), "http://"+e.Admin+"/ready")
+		status, body, err := get(t.Context(), "http://"+e.Admin+"/server_info", nil)
+		if err != nil || status != http.StatusOK {
+			return fmt.Errorf("/server_info: %d, %w", status, errors.Join(err))
+		}
+		var info struct {
+			State   string `json:"state"`
+			Options struct {
+				Epoch int `json:"restart_epoch"`
+			} `json:"command_line_options"`
+		}
+		if err := json.Unmarshal(body, &info); err != nil {
+			return err
+		}
+		if info.State != "LIVE" || info.Options.Epoch != e.epoch {
+			return fmt.Errorf("epoch %d is %s", info.Options.Epoch, info.State)
+		}
+		return nil
 	})
+	return before
+}
+
+// Drain has Envoy let its listeners' connections go, gracefully.
+func (e *Envoy) Drain(t testing.TB) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(Context(t), http.MethodPost, "http://"+e.Admin+"/drain_listeners?graceful&skip_exit", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	res, err := direct.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("drain envoy: %s", res.Status)
+	}
 }
 
 // AdminGet reads a page of Envoy's admin interface: "/stats", "/config_dump", "/clusters".
