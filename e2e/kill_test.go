@@ -2,8 +2,9 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"strconv"
+	"sync"
 	"testing"
 
 	"keywheel/e2e/fakegroq"
@@ -11,35 +12,53 @@ import (
 )
 
 // loaded is a stack whose key 1 has a limit and whose key 2 has none, with answers that stay within what is reserved.
-func loaded(t *testing.T, limit int64) *harness.Stack {
+func loaded(t *testing.T, seed uint64, limit int64, bootstrap func(harness.Bootstrap)) *harness.Stack {
 	t.Helper()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
 	return harness.Start(t, harness.Options{
-		Keys:     []harness.Key{{ID: "1", LimitTokens: limit}, {ID: "2"}},
-		Groq:     fakegroq.Options{TokensFor: harness.SpreadTokens(seed, 20, reserved), Remember: -1},
-		Settings: map[string]string{"KEYWHEEL_REQUIRED_TOKENS": strconv.Itoa(reserved)},
+		Keys:      []harness.Key{{ID: "1", LimitTokens: limit}, {ID: "2"}},
+		Groq:      fakegroq.Options{TokensFor: harness.SpreadTokens(seed, 20, reserved), Remember: -1},
+		Settings:  map[string]string{"KEYWHEEL_REQUIRED_TOKENS": strconv.Itoa(reserved)},
+		Bootstrap: bootstrap,
 	})
 }
 
-// Envoy is killed when 70 % and when 95 % of key 1's limit are spent, and started again, while clients go on calling.
-// What a dead Envoy had not reported is lost to the ledger, and to nobody else: key 1 serves at most its limit and
-// that. Everything else the ledger has exactly.
+// Envoy is killed at random moments until 95 % of key 1's limit are spent, and started again each time, while clients go on
+// calling. What a dead Envoy had not reported is lost to the ledger, and to nobody else: no more than was served since
+// its last acknowledged report was made, and key 1 serves at most its limit and that. Everything else the ledger has
+// exactly.
 func TestEnvoyKilledUnderLoad(t *testing.T) {
-	const limit = 600_000
-	s := loaded(t, limit)
+	kills := int64(harness.Scale(3, 50))
+	limit := 300_000 * kills
+	var relay *harness.Relay
+	seed := harness.Seed(t)
+	s := loaded(t, seed, limit, func(b harness.Bootstrap) { relay = b.PutRelay(t) })
+	random := harness.Random(seed, 1)
+	known := &lastKnown{}
+	relay.Treat(func(r harness.Report) harness.Treatment {
+		known.came(r, harness.Oracle(s.Groq, s.Keys))
+		return harness.Delivered
+	})
 	load := harness.StartLoad(t, s.H1, racers, harness.Call{}, func(_ int, a harness.Answer, err error) bool {
 		if err == nil && a.Err == nil && a.Status != 200 && a.ErrorCode() != "no_assignment" {
 			t.Errorf("a client got %s", a)
 		}
 		return true // calls that broke off and connections that were refused are what a kill is
 	})
-	var lost map[string]int64
-	for _, percent := range []int64{70, 95} {
-		waitTold(t, s, limit*percent/100)
+	lost := map[string]int64{}
+	for i := range kills {
+		share := 95 * limit / 100 / kills
+		waitTold(t, s, share*i+share/2+random.Int64N(share/2))
+		told := known.told(relay) // before the kill: what is acknowledged after this only makes less of it
 		s.Envoy.Kill(t)
-		lost = unreported(t, s)
-		t.Logf("killed at %d %%: in all %d tokens of key 1, and %d of key 2, were served and not reported", percent, lost["1"], lost["2"])
+		missing := unreported(t, s)
+		for id, n := range harness.Oracle(s.Groq, s.Keys) {
+			if newly, most := missing[id]-lost[id], n-told[id]+racers*reserved; newly < 0 || newly > most {
+				t.Errorf("kill %d: %d tokens of key %s are lost; %d were served since the last acknowledged report, with those in flight at it",
+					i+1, newly, id, most)
+			}
+		}
+		t.Logf("kill %d of %d: in all %v tokens were served and not reported, of %v", i+1, kills, missing, harness.Oracle(s.Groq, s.Keys))
+		lost = missing
 		s.Envoy.Start(t)
 	}
 	s.Keywheel.WaitKey(t, "1", "is spent", func(k harness.KeyState) error {
@@ -52,12 +71,40 @@ func TestEnvoyKilledUnderLoad(t *testing.T) {
 	if err := s.Groq.WaitIdle(harness.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	served := harness.Oracle(s.Groq, s.Keys)
-	t.Logf("key 1 served %d tokens: %d more than its limit, of which %d were unreported at the kills", served["1"], served["1"]-limit, lost["1"])
-	if served["1"] > limit+lost["1"] {
-		t.Errorf("key 1 served %d tokens, more than its limit of %d and the %d that were unreported", served["1"], limit, lost["1"])
+	told := harness.Oracle(s.Groq, s.Keys)
+	t.Logf("key 1 served %d tokens: %d more than its limit, of which %d were unreported at the kills", told["1"], told["1"]-limit, lost["1"])
+	if told["1"] > limit+lost["1"] {
+		t.Errorf("key 1 served %d tokens, more than its limit of %d and the %d that were unreported", told["1"], limit, lost["1"])
 	}
-	s.Keywheel.WaitLedger(t, map[string]int64{"1": served["1"] - lost["1"], "2": served["2"] - lost["2"]})
+	s.Keywheel.WaitLedger(t, map[string]int64{"1": told["1"] - lost["1"], "2": told["2"] - lost["2"]})
+}
+
+// lastKnown is what the simulated Groq had told when each usage report came to the relay: all that it can tell of, but for
+// what was in flight.
+type lastKnown struct {
+	mu sync.Mutex
+	at map[string]map[string]int64 // by incarnation and number of the report
+}
+
+func (k *lastKnown) came(r harness.Report, told map[string]int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.at == nil {
+		k.at = map[string]map[string]int64{}
+	}
+	k.at[fmt.Sprint(r.Incarnation, r.Seq)] = told
+}
+
+// told is what was told when the newest report came that is acknowledged.
+func (k *lastKnown) told(relay *harness.Relay) map[string]int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range slices.Backward(relay.Reports()) {
+		if at := k.at[fmt.Sprint(r.Incarnation, r.Seq)]; at != nil && r.Status == 200 {
+			return at
+		}
+	}
+	return nil
 }
 
 // waitTold returns once the simulated Groq has told so many tokens of key 1.
@@ -99,7 +146,7 @@ func unreported(t *testing.T, s *harness.Stack) map[string]int64 {
 // and nearly all of it.
 func TestTwoEnvoysOfOneNode(t *testing.T) {
 	const limit = 200_000
-	s := loaded(t, limit)
+	s := loaded(t, harness.Seed(t), limit, nil)
 	_, second := s.SecondEnvoy(t)
 	var loads []*harness.Load
 	for _, c := range []*harness.Client{s.H1, second} {
