@@ -52,6 +52,8 @@ type vm struct {
 	told        bool      // what a gate alone cannot do
 	badConfigs  int64
 	held        map[uint32]*attempt // answers whose body is awaited, by context
+	gates       int                 // living plugin contexts of gates: they tick for the whole VM
+	tries       *root               // newest living plugin context of an attempt; nil: none
 	calls       map[uint64]*gate    // that are admitted and have not ended, by number
 	lastCall    uint32
 	peeks       spare[groq.RequestPeek]
@@ -106,6 +108,7 @@ type root struct {
 	vm       *vm
 	id       uint32
 	role     string
+	ticks    bool
 	remote   *remote // of a gate alone that another control plane configures; nil: its assignment is pushed
 	hastened bool    // the next tick comes early
 }
@@ -124,7 +127,7 @@ func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
 	}
 	r.vm.node = property("xds", "node", "id")
 	r.configure()
-	r.tick(tickMS)
+	r.startTicking()
 	if r.remote != nil { // no call is served before
 		r.hastened = true
 		r.tick(1)
@@ -176,8 +179,14 @@ func (r *root) place() **assigned {
 	return &r.vm.gate
 }
 
-// assigned is the role's assignment; nil before the first.
-func (r *root) assigned() *assigned { return *r.place() }
+// assigned is the role's assignment; nil before the first. Of a gate and an attempt in one VM, the gate goes by the newer:
+// the control plane pushes the attempt's at once, and the gate's more seldom.
+func (r *root) assigned() *assigned {
+	if v := r.vm; r.role == protocol.GateResource && v.gate.version().Before(v.attempt.version()) {
+		return v.attempt
+	}
+	return *r.place()
+}
 
 // parse reads a plugin configuration; nil without an error where it holds no assignment.
 func parse(b []byte) (*assigned, error) {
@@ -242,6 +251,7 @@ func (r *root) hasten() {
 func (r *root) OnPluginDone() bool {
 	defer guard("done")
 	r.vm.report(r.remote.cluster(), true)
+	r.stopTicking()
 	return true
 }
 

@@ -40,8 +40,10 @@ type Publisher struct {
 	cache cachev3.SnapshotCache
 
 	mu      sync.Mutex
-	version string // empty: none yet
-	only    []byte // what a gate alone is configured with
+	version string               // empty: none yet
+	only    []byte               // what a gate alone is configured with
+	gate    *protocol.Assignment // that gates were given; nil: they are to be given the newest
+	newest  int64                // generation of the newest assignment that was pushed
 
 	interval atomic.Int64 // Config.Interval, as it is now
 }
@@ -89,9 +91,9 @@ func (p *Publisher) GateOnly() (version string, configuration []byte) {
 func (p *Publisher) Refresh(ctx context.Context) (pushed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s, err := p.build()
+	s, a, err := p.build()
 	if err != nil {
-		s, err = p.build() // a secret may have been replaced between the two looks
+		s, a, err = p.build() // a secret may have been replaced between the two looks
 	}
 	if err != nil || Version(s) == p.version {
 		return false, err
@@ -103,19 +105,36 @@ func (p *Publisher) Refresh(ctx context.Context) (pushed bool, err error) {
 	if err := p.cache.SetSnapshot(ctx, everyNode, s); err != nil {
 		return false, err
 	}
-	p.version, p.only = Version(s), only
+	p.version, p.only, p.newest = Version(s), only, a.Generation
+	if p.gate == nil {
+		p.gate = &a
+	}
 	p.Logger.Debug("Assignment pushed", "version", p.version)
 	return true, nil
 }
 
-func (p *Publisher) build() (*cachev3.Snapshot, error) {
-	return Build(Input{Assignment: p.Source.Assignment(), Secrets: p.Secrets(), Token: p.Token(), WasmPath: p.WasmPath})
+func (p *Publisher) build() (*cachev3.Snapshot, protocol.Assignment, error) {
+	a := p.Source.Assignment()
+	s, err := Build(Input{Assignment: a, Gate: p.gate, Secrets: p.Secrets(), Token: p.Token(), WasmPath: p.WasmPath})
+	return s, a, err
+}
+
+// gateInterval is how far the gate's assignment may be behind. It goes by the attempt's, which is in the same VM; its own
+// is for a worker that starts anew. Envoy never frees a little of each configuration, and this halves it.
+const gateInterval = time.Minute
+
+// behind says whether gates were given an older assignment than attempts.
+func (p *Publisher) behind() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gate != nil && p.gate.Generation != p.newest
 }
 
 // Run pushes each change of the source until ctx ends: the first at once, those that follow within Config.Interval
 // together. It always returns nil.
 func (p *Publisher) Run(ctx context.Context) error {
 	said := ""
+	var gates <-chan time.Time // gates are to be given the newest; nil: they have it
 	for {
 		changed := p.Source.Changed() // before the look, or a change right after it would be missed
 		pushed, err := p.Refresh(ctx)
@@ -124,6 +143,9 @@ func (p *Publisher) Run(ctx context.Context) error {
 		} else if ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
 			p.Logger.Error("The assignment cannot be pushed; Envoys keep the last one", "error", err)
+		}
+		if gates == nil && p.behind() {
+			gates = time.After(gateInterval)
 		}
 		if pushed || err != nil {
 			timer := time.NewTimer(time.Duration(p.interval.Load()))
@@ -139,6 +161,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case <-gates:
+			gates = nil
+			p.mu.Lock()
+			p.gate = nil
+			p.mu.Unlock()
 		case <-ctx.Done():
 			return nil
 		}

@@ -44,6 +44,8 @@ type Input struct {
 	Secrets    map[protocol.CredentialID]secret.Key // at least those of the assignment's keys that are not disabled
 	Token      secret.Key                           // with which usage reports are sent
 	WasmPath   string                               // of the filter's module as Envoy sees it, the same as in its envoy.yaml
+
+	Gate *protocol.Assignment // that the gate gets, an older one; nil: the same
 }
 
 // Build makes the snapshot of in. It returns an error, which names no secret, for an assignment that filters would
@@ -56,7 +58,13 @@ func Build(in Input) (*cachev3.Snapshot, error) {
 	if _, err := protocol.ParseAssignment(text); err != nil {
 		return nil, fmt.Errorf("the filters would refuse the assignment: %w", err)
 	}
-	gate := map[string][]byte{protocol.AssignmentSecret: text, protocol.TokenSecret: []byte(in.Token.Reveal())}
+	older := text
+	if in.Gate != nil {
+		if older, err = json.Marshal(in.Gate); err != nil {
+			return nil, fmt.Errorf("writing the gate's assignment: %w", err)
+		}
+	}
+	gate := map[string][]byte{protocol.AssignmentSecret: older, protocol.TokenSecret: []byte(in.Token.Reveal())}
 	attempt := map[string][]byte{protocol.AssignmentSecret: text, protocol.TokenSecret: []byte(in.Token.Reveal())}
 	for _, key := range in.Assignment.Keys {
 		s := in.Secrets[key.Credential]

@@ -298,18 +298,69 @@ func TestChangesArePushedTogether(t *testing.T) {
 			t.Errorf("%d pushes after it", pushes())
 		}
 		pass(time.Hour)
-		generation(500)
 		if pushes() != 3 {
+			t.Errorf("%d pushes when the gate was given what attempts had", pushes())
+		}
+		generation(500)
+		if pushes() != 4 {
 			t.Errorf("a change after a quiet hour was not pushed at once: %d pushes", pushes())
 		}
 		for range 10 {
 			generation(500)
 			pass(2 * time.Second)
 		}
-		if pushes() != 3 {
+		if pushes() != 4 {
 			t.Errorf("unchanged content was pushed: %d pushes", pushes())
 		}
 	})
+}
+
+// An Envoy keeps a little of each configuration for ever, so a gate, which goes by the attempt's, gets a new assignment at
+// most once a minute, and the newest in the end.
+func TestGatesAreGivenAssignmentsSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &state{in: input(2), changed: make(chan struct{}, 1)}
+		p := publish(t, s, slog.New(slog.DiscardHandler))
+		given := func(role string) int64 {
+			t.Helper()
+			a, err := protocol.ParseAssignment(bundleOf(t, p, role)[protocol.AssignmentSecret])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a.Generation
+		}
+		synctest.Wait()
+		gates := map[int64]bool{}
+		for g := int64(1001); g <= 1200; g++ { // for 200 seconds
+			s.change(func(in *snapshot.Input) { in.Assignment.Generation = g })
+			pass(time.Second + time.Millisecond)
+			if got := given(protocol.AttemptResource); got != g {
+				t.Fatalf("attempts have assignment %d, want %d", got, g)
+			}
+			gates[given(protocol.GateResource)] = true
+		}
+		if len(gates) < 3 || len(gates) > 5 {
+			t.Errorf("gates had %d assignments in 200 seconds", len(gates))
+		}
+		pass(2 * time.Minute)
+		if got := given(protocol.GateResource); got != 1200 {
+			t.Errorf("in the end gates have assignment %d", got)
+		}
+		s.change(func(in *snapshot.Input) { in.Token = secret.New("CANARY_another_token") })
+		pass(time.Second)
+		if got := string(bundleOf(t, p, protocol.GateResource)[protocol.TokenSecret]); got != "CANARY_another_token" {
+			t.Errorf("gates have the token %q", got)
+		}
+	})
+}
+
+func bundleOf(t *testing.T, p *snapshot.Publisher, role string) protocol.Bundle {
+	t.Helper()
+	snap, err := p.Cache().(cachev3.SnapshotCache).GetSnapshot("every")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bundle(t, snap.(*cachev3.Snapshot), role)
 }
 
 func TestABadStateNeverReplacesAGoodOne(t *testing.T) {
