@@ -219,15 +219,15 @@ func adminGet(t testing.TB, addr, path string) string {
 // Stats are Envoy's counters and gauges whose name matches, by name.
 func (e *Envoy) Stats(t testing.TB, match string) map[string]int64 {
 	t.Helper()
-	stats, err := readStats(t, e.Admin, match)
+	stats, err := readStats(t, e.Admin+"/stats", match)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return stats
 }
 
-func readStats(t testing.TB, addr, match string) (map[string]int64, error) {
-	status, body, err := get(t.Context(), "http://"+addr+"/stats", nil)
+func readStats(t testing.TB, page, match string) (map[string]int64, error) {
+	status, body, err := get(t.Context(), "http://"+page, nil)
 	if err != nil || status != http.StatusOK {
 		return nil, fmt.Errorf("envoy's stats: %d, %w", status, errors.Join(err))
 	}
@@ -246,6 +246,34 @@ func readStats(t testing.TB, addr, match string) (map[string]int64, error) {
 	return stats, nil
 }
 
+// Reloads is how many assignments the attempt, which gets the keys, has taken over.
+func (e *Envoy) Reloads(t testing.TB) int64 {
+	t.Helper()
+	n, err := e.reloads(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Reloaded is an error until the attempt has taken over so many assignments.
+func (e *Envoy) Reloaded(t testing.TB, want int64) error {
+	n, err := e.reloads(t)
+	if err == nil && n < want {
+		err = fmt.Errorf("%d were taken over, not %d", n, want)
+	}
+	return err
+}
+
+func (e *Envoy) reloads(t testing.TB) (int64, error) {
+	stats, err := readStats(t, e.Admin+"/stats?filter=config_reload$", `keywheel\.attempt\.config_reload$`)
+	var sum int64
+	for _, n := range stats {
+		sum += n
+	}
+	return sum, err
+}
+
 // WaitAssigned returns once each role of the filter has a configuration that came by xDS, if it is to.
 func (e *Envoy) WaitAssigned(t testing.TB) {
 	t.Helper()
@@ -258,7 +286,7 @@ func waitAssigned(t testing.TB, p *Process, admin string, roles int) {
 		if err := p.alive(); err != nil {
 			t.Fatal(err)
 		}
-		stats, err := readStats(t, admin, `extension_config_discovery\..*keywheel\.(gate|attempt|gate_only)\.config_reload$`)
+		stats, err := readStats(t, admin+"/stats", `extension_config_discovery\..*keywheel\.(gate|attempt|gate_only)\.config_reload$`)
 		if err != nil {
 			return err
 		}

@@ -6,12 +6,26 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tidwall/gjson"
 )
 
 // Memory is what an Envoy holds, in bytes.
 type Memory struct {
-	Process int64 // in main memory, all in all
-	Wasm    int64 // linear memory of all its Wasm VMs; it never shrinks
+	Process   int64 // in main memory, all in all
+	Wasm      int64 // linear memory of all its Wasm VMs; it never shrinks
+	Allocated int64 // by Envoy itself, as its allocator counts; 0 where only the kernel was asked
+}
+
+// Memory is what this Envoy holds, as the kernel and Envoy's own allocator show it.
+func (e *Envoy) Memory(t testing.TB) Memory {
+	t.Helper()
+	m := MemoryOf(t, e.Pid())
+	m.Allocated = gjson.Get(e.AdminGet(t, "/memory"), "allocated").Int()
+	if m.Allocated == 0 {
+		t.Fatal("envoy's /memory shows nothing allocated")
+	}
+	return m
 }
 
 // MemoryOf reads an Envoy's memory, as the kernel shows it.
