@@ -2,7 +2,6 @@
 package reporter
 
 import (
-	"slices"
 	"time"
 
 	"keywheel/filter/account"
@@ -116,15 +115,13 @@ func Take(b *account.Book, a *protocol.Answer, incarnation string, hostMS int64)
 
 // allow writes the allowances, all of a credential at once; what has not changed is not written again.
 func allow(b *account.Book, a *protocol.Answer, v account.Version, today quota.Window) {
-	done := map[protocol.CredentialID]bool{}
+	own := make(map[protocol.CredentialID][]protocol.Allowance, len(a.Allowances)/2)
 	for _, x := range a.Allowances {
-		if done[x.Credential] {
-			continue
-		}
-		done[x.Credential] = true
-		own := slices.DeleteFunc(slices.Clone(a.Allowances), func(y protocol.Allowance) bool { return y.Credential != x.Credential })
-		b.Update(x.Credential, func(e *account.Entry) bool {
-			return v != e.Version() && e.Allow(v, today, own)
+		own[x.Credential] = append(own[x.Credential], x)
+	}
+	for credential, allowances := range own {
+		b.Update(credential, func(e *account.Entry) bool {
+			return v != e.Version() && e.Allow(v, today, allowances)
 		})
 	}
 }

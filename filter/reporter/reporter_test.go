@@ -1,6 +1,8 @@
 package reporter_test
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,5 +133,34 @@ func TestTakeCorrectsTheClock(t *testing.T) {
 	reporter.Take(b, a, "i", noon+5000)
 	if got := now(b, noon+6000); got != noon+6000 {
 		t.Errorf("back to the real clock, %d ms off", got-noon-6000)
+	}
+}
+
+// An answer about very many credentials makes no more garbage for each of them than one about a few.
+func TestTakeOfManyCredentials(t *testing.T) {
+	perCredential := func(n int) uint64 {
+		book := account.NewBook(&accounttest.Data{})
+		a := &protocol.Answer{Version: protocol.Version, Epoch: 1, Incarnation: "i", NowMS: noon}
+		for i := range n {
+			for _, w := range []quota.Window{window, window + 1} {
+				a.Allowances = append(a.Allowances, protocol.Allowance{Credential: fmt.Sprint(i, ".1"), Window: w.String(), Tokens: 1000})
+			}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 10 {
+			a.Generation++
+			if !reporter.Take(book, a, "i", noon) {
+				t.Fatal("it was not taken")
+			}
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / uint64(10*n)
+	}
+	perCredential(10)
+	few, many := perCredential(10), perCredential(1000)
+	t.Logf("%d bytes for each of 10 credentials, %d for each of 1,000", few, many)
+	if many > 4*few {
+		t.Errorf("%d bytes for each of 1,000 credentials, %d for each of 10", many, few)
 	}
 }
