@@ -133,8 +133,13 @@ func (m *Meter) decide(b []byte) []byte {
 				b = b[1:]
 				continue
 			}
-			m.feedEvents([]byte(byteOrderMark[:m.bom]))
+			begun := m.bom
 			m.bom = 3
+			if begun > 0 { // a part of one is no blank, and decides
+				m.feedEvents([]byte(byteOrderMark[:begun]))
+				m.form = formOf(byteOrderMark[0], m.eager)
+				return b
+			}
 		}
 		if !blank(c) {
 			m.form = formOf(c, m.eager)
