@@ -71,6 +71,7 @@ test-unit: build/keywheel.wasm ## Run the unit tests
 	$(GOTESTSUM) --jsonfile build/unit.json -- $$race -timeout 10m $(UNIT)
 	@$(call no-skips,build/unit.json)
 	@$(GOTESTSUM) --jsonfile build/cuts.json -- -timeout 10m $(CUTS)
+	@$(GO) test -tags faults -run ABug ./filter/plugin
 	@$(call no-skips,build/cuts.json)
 
 .PHONY: test-e2e

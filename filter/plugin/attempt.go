@@ -30,8 +30,9 @@ type attempt struct {
 }
 
 // OnHttpRequestHeaders implements types.HttpContext.
-func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
-	defer guard("attempt")
+func (t *attempt) OnHttpRequestHeaders(int, bool) (action types.Action) {
+	defer t.guardRequest(&action)
+	fault(atAttempt)
 	tr, ok := t.trail()
 	if !ok {
 		gateMissing().send()
@@ -46,6 +47,7 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) types.Action {
 	if c.Key == nil {
 		return t.refuse(refusedBy(c.Refusal, at))
 	}
+	fault(atReserved)
 	if !t.dress() || !t.vm.leave(&tr) {
 		t.drop(&tr, at)
 		internalError().send()
@@ -101,7 +103,8 @@ func (t *attempt) refuse(r reply) types.Action {
 
 // OnHttpResponseHeaders implements types.HttpContext. A successful answer is never held and costs two calls.
 func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
-	defer guard("attempt's answer")
+	defer t.guardAnswer(atAnswer)
+	fault(atAnswer)
 	if t.key == nil {
 		return types.ActionContinue
 	}
@@ -132,7 +135,8 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 
 // OnHttpResponseBody implements types.HttpContext. While the answer is held, size is all that is buffered so far.
 func (t *attempt) OnHttpResponseBody(size int, end bool) types.Action {
-	defer guard("attempt's answer body")
+	defer t.guardAnswer(atAnswerBody)
+	fault(atAnswerBody)
 	if t.heldMS == 0 {
 		return types.ActionContinue
 	}
@@ -149,7 +153,8 @@ func (t *attempt) OnHttpResponseBody(size int, end bool) types.Action {
 
 // OnHttpResponseTrailers implements types.HttpContext.
 func (t *attempt) OnHttpResponseTrailers(int) types.Action {
-	defer guard("attempt's answer trailers")
+	defer t.guardAnswer(atAnswerTrailers)
+	fault(atAnswerTrailers)
 	if t.heldMS != 0 {
 		body, err := proxywasm.GetHttpResponseBody(0, maxHeld)
 		if err != nil {
@@ -190,10 +195,16 @@ func (v *vm) releaseHeld(root uint32) {
 			delete(v.held, id)
 			continue
 		}
-		t.conclude(nil)
+		t.concludeHeld()
 		if err := proxywasm.ResumeHttpResponse(); err != nil {
 			proxywasm.LogDebugf("keywheel: held answer is gone: %v", err)
 		}
 	}
 	_ = proxywasm.SetEffectiveContext(root)
+}
+
+func (t *attempt) concludeHeld() {
+	defer t.guardAnswer(atHeld)
+	fault(atHeld)
+	t.conclude(nil)
 }

@@ -58,7 +58,7 @@ func (r *root) behind() bool { return r.vm.only.version().Before(r.vm.book.Assig
 
 // fetched takes the answer.
 func (r *root) fetched(_, size, _ int) {
-	defer guard("assignment")
+	defer r.vm.guard(atAssignment)
 	f := &r.vm.fetch
 	status, etag := "", ""
 	if headers, err := proxywasm.GetHttpCallResponseHeaders(); err == nil {

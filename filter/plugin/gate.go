@@ -52,6 +52,7 @@ type gate struct {
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
 
+	unread bool // a bug kept the answer from being read
 	status int  // of the answer; 0: none yet
 	keyed  bool // the answer is an attempt's
 	meter  *groq.Meter
@@ -60,7 +61,8 @@ type gate struct {
 
 // OnHttpRequestHeaders implements types.HttpContext.
 func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
-	defer guard("request headers")
+	defer g.guardRequest(atRequestHeaders, &action)
+	fault(atRequestHeaders)
 	if g.sole != nil && !g.root.remote.serves() {
 		return types.ActionContinue
 	}
@@ -107,8 +109,9 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 }
 
 // OnHttpRequestBody implements types.HttpContext. While the body is held, size is all that is buffered so far.
-func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
-	defer guard("request body")
+func (g *gate) OnHttpRequestBody(size int, end bool) (action types.Action) {
+	defer g.guardRequest(atRequestBody, &action)
+	fault(atRequestBody)
 	if !g.waiting {
 		if g.uncounted {
 			g.length += int64(size)
@@ -130,8 +133,9 @@ func (g *gate) OnHttpRequestBody(size int, end bool) types.Action {
 }
 
 // OnHttpRequestTrailers implements types.HttpContext.
-func (g *gate) OnHttpRequestTrailers(int) types.Action {
-	defer guard("request trailers")
+func (g *gate) OnHttpRequestTrailers(int) (action types.Action) {
+	defer g.guardRequest(atRequestTrailers, &action)
+	fault(atRequestTrailers)
 	if !g.waiting {
 		return types.ActionContinue
 	}
@@ -248,7 +252,8 @@ func (g *gate) refuse(r reply) types.Action {
 
 // OnHttpResponseHeaders implements types.HttpContext.
 func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
-	defer guard("response headers")
+	defer g.guardAnswer(atHeaders)
+	fault(atHeaders)
 	if !g.mine {
 		return types.ActionContinue
 	}
@@ -299,14 +304,15 @@ func (g *gate) byAttempt(why string) {
 
 // OnHttpResponseBody implements types.HttpContext. It reads every byte, in pieces, and changes none.
 func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
-	defer guard("response body")
+	defer g.guardAnswer(atBody)
 	g.ended = g.ended || end
 	if g.sole != nil {
 		g.sole.read(size, end)
 	}
-	if g.meter == nil {
+	if g.meter == nil || g.unread {
 		return types.ActionContinue
 	}
+	fault(atBody)
 	for off := 0; off < size; {
 		b := host.ResponseBody(off, min(piece, size-off))
 		if len(b) == 0 {
@@ -320,7 +326,8 @@ func (g *gate) OnHttpResponseBody(size int, end bool) types.Action {
 
 // OnHttpResponseTrailers implements types.HttpContext.
 func (g *gate) OnHttpResponseTrailers(int) types.Action {
-	defer guard("response trailers")
+	defer g.guardAnswer(atTrailers)
+	fault(atTrailers)
 	g.ended = true
 	if g.sole != nil {
 		g.sole.conclude()
@@ -331,7 +338,7 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 // OnHttpStreamDone implements types.HttpContext: every call ends here, aborted ones too. One that a filter before this one
 // answered, as authentication does, was none of ours.
 func (g *gate) OnHttpStreamDone() {
-	defer guard("stream done")
+	defer g.vm.guard(atStreamDone)
 	if !g.mine {
 		return
 	}
@@ -343,9 +350,8 @@ func (g *gate) OnHttpStreamDone() {
 }
 
 func (g *gate) done() {
-	if g.meter != nil {
-		g.meter.End()
-	}
+	g.endMeter()
+	fault(atStreamDone)
 	g.vm.settledMS = hostMS()
 	at := g.vm.instantAt(g.vm.settledMS)
 	details := ""
@@ -370,6 +376,14 @@ func (g *gate) done() {
 	}
 	if c.Rescued && c.Outcome == account.Succeeded {
 		g.vm.stats.rescue()
+	}
+}
+
+func (g *gate) endMeter() {
+	defer g.guardAnswer(atMeter)
+	if g.meter != nil && !g.unread {
+		fault(atMeter)
+		g.meter.End()
 	}
 }
 

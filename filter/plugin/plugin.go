@@ -64,6 +64,10 @@ type vm struct {
 	sure  sure
 	inUse protocol.CredentialID // empty: not seen
 
+	hurt   bool  // something panicked, and may have left something held
+	panics int64 // in all
+	saidMS int64 // host's time at which one was last spoken of
+
 	standing   account.Standing
 	standingMS int64 // host's time at which it was read
 	beatMS     int64 // host's time of the last sign of life
@@ -93,7 +97,7 @@ func (a *assigned) version() account.Version {
 // NewPluginContext implements types.VMContext.
 func (v *vm) NewPluginContext(id uint32) types.PluginContext {
 	if v.id == 0 {
-		v.id = 1 + rand.Uint32N(1<<32-1)
+		v.id = newID()
 		v.book = account.NewBook(shareddata.Host{})
 		v.held = map[uint32]*attempt{}
 		v.calls = map[uint64]*gate{}
@@ -114,8 +118,9 @@ type root struct {
 }
 
 // OnPluginStart implements types.PluginContext. It never fails: one refused configuration would poison all later ones.
-func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
-	defer guard("start")
+func (r *root) OnPluginStart(int) (status types.OnPluginStartStatus) {
+	status = types.OnPluginStartStatusOK
+	defer r.vm.guard(atStart)
 	name, err := proxywasm.GetProperty([]string{"plugin_root_id"})
 	if err != nil {
 		proxywasm.LogCriticalf("keywheel: cannot read plugin_root_id: %v", err)
@@ -126,13 +131,14 @@ func (r *root) OnPluginStart(int) types.OnPluginStartStatus {
 			r.role, protocol.GateResource, protocol.AttemptResource, protocol.GateOnlyResource)
 	}
 	r.vm.node = property("xds", "node", "id")
-	r.configure()
 	r.startTicking()
+	fault(atStart)
+	r.configure()
 	if r.remote != nil { // no call is served before
 		r.hastened = true
 		r.tick(1)
 	}
-	return types.OnPluginStartStatusOK
+	return status
 }
 
 // configure takes the pushed assignment over where it is good and not older than the one in force.
@@ -213,14 +219,16 @@ func parse(b []byte) (*assigned, error) {
 
 // OnTick implements types.PluginContext.
 func (r *root) OnTick() {
-	defer guard("tick")
+	defer r.vm.guard(atTick)
 	if r.hastened {
 		r.hastened = false
 		r.tick(tickMS)
 	}
 	r.vm.sure, r.vm.inUse = sure{}, ""
+	r.vm.renew()
 	r.vm.releaseHeld(r.id)
 	r.vm.beat()
+	fault(atTick)
 	r.tell()
 	r.fetch()
 	r.vm.report(r.remote.cluster(), false)
@@ -248,11 +256,13 @@ func (r *root) hasten() {
 }
 
 // OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context.
-func (r *root) OnPluginDone() bool {
-	defer guard("done")
+func (r *root) OnPluginDone() (done bool) {
+	done = true // else the host would keep the context for ever
+	defer r.vm.guard(atDone)
+	fault(atDone)
 	r.vm.report(r.remote.cluster(), true)
 	r.stopTicking()
-	return true
+	return done
 }
 
 // NewHttpContext implements types.PluginContext.
@@ -330,13 +340,6 @@ func (v *vm) mode() string {
 		return protocol.ModeGateOnly
 	}
 	return ""
-}
-
-// guard keeps a panic from the host.
-func guard(where string) {
-	if e := recover(); e != nil {
-		proxywasm.LogCriticalf("keywheel: bug in %s: %v", where, e)
-	}
 }
 
 const hexDigits = "0123456789abcdef"

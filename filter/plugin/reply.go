@@ -85,3 +85,7 @@ func loopDetected() reply {
 func internalError() reply {
 	return reply{500, "keywheel_internal_error", "Keywheel could not read this request.", nil, account.Failed, false}
 }
+
+func bug() reply {
+	return reply{500, "keywheel_internal_error", "Keywheel met a bug of its own with this request; Envoy's log says where.", nil, account.Failed, false}
+}

@@ -65,7 +65,8 @@ func (v *vm) report(cluster string, last bool) {
 
 // answered takes the answer to a report over.
 func (v *vm) answered(_, size, _ int) {
-	defer guard("answer")
+	defer v.guard(atReport)
+	fault(atReport)
 	v.refused = true
 	headers, err := proxywasm.GetHttpCallResponseHeaders()
 	if err != nil {

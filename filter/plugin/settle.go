@@ -69,6 +69,10 @@ func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
 	if g.endpoint.tokens < promptTokens {
 		return s
 	}
+	if g.unread {
+		s.Estimated = max(t.Need, g.prompt(t))
+		return s
+	}
 	if g.meter == nil { // 204, or an answer to HEAD
 		return s
 	}
