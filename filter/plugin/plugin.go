@@ -115,6 +115,7 @@ type root struct {
 	ticks    bool
 	remote   *remote // of a gate alone that another control plane configures; nil: its assignment is pushed
 	hastened bool    // the next tick comes early
+	pushed   []byte  // a configuration in which something panicked
 }
 
 // OnPluginStart implements types.PluginContext. It never fails: one refused configuration would poison all later ones.
@@ -132,7 +133,6 @@ func (r *root) OnPluginStart(int) (status types.OnPluginStartStatus) {
 	}
 	r.vm.node = property("xds", "node", "id")
 	r.startTicking()
-	fault(atStart)
 	r.configure()
 	if r.remote != nil { // no call is served before
 		r.hastened = true
@@ -147,6 +147,24 @@ func (r *root) configure() {
 	if err != nil || len(b) == 0 {
 		return
 	}
+	r.pushed = b
+	fault(atStart)
+	r.use(b)
+	r.pushed = nil
+}
+
+// again takes a configuration over in which something panicked, once more.
+func (r *root) again() {
+	b := r.pushed
+	if b == nil {
+		return
+	}
+	r.pushed = nil
+	r.use(b)
+}
+
+// use puts a configuration in force. With one that cannot be used, the last good one stays.
+func (r *root) use(b []byte) {
 	if r.role == protocol.GateOnlyResource && isRemote(b) {
 		r.configureRemote(b)
 		return
@@ -226,6 +244,7 @@ func (r *root) OnTick() {
 	}
 	r.vm.sure, r.vm.inUse = sure{}, ""
 	r.vm.renew()
+	r.again()
 	r.vm.releaseHeld(r.id)
 	r.vm.beat()
 	fault(atTick)
