@@ -78,10 +78,11 @@ func (m meter) nextFresh(n int) int64 {
 // grant is how far one source may spend one quantity, counted as the source counts: all that it ever spent in the
 // window, and what it may still spend.
 type grant struct {
-	granted int64 // the highest that may be in force at the source
-	offered int64 // by the newest answer; notOffered: unknown
-	lower   int64 // the highest offered since generation lowerAt, below granted
-	lowerAt int64 // 0: nothing lower is on its way
+	granted  int64 // the highest that may be in force at the source
+	offered  int64 // by the newest answer; notOffered: unknown
+	lower    int64 // the highest offered since generation lowerAt, below granted
+	lowerAt  int64 // 0: nothing lower is on its way
+	followed bool  // the source follows lower, and only what it had reserved before stands above
 }
 
 const notOffered = -2
@@ -95,24 +96,26 @@ func (g *grant) offer(amount, generation int64) {
 	g.offered = amount
 	switch {
 	case amount == protocol.Unlimited:
-		g.granted, g.lower, g.lowerAt = 0, 0, 0 // there is no meter that it could weigh on
+		g.granted, g.lower, g.lowerAt, g.followed = 0, 0, 0, false // there is no meter that it could weigh on
 	case amount >= g.granted:
-		g.granted, g.lower, g.lowerAt = amount, 0, 0
-	case g.lowerAt == 0:
-		g.lower, g.lowerAt = amount, generation
+		g.granted, g.lower, g.lowerAt, g.followed = amount, 0, 0, false
+	case g.lowerAt == 0 || g.followed:
+		g.lower, g.lowerAt, g.followed = amount, generation, false
 	default:
 		g.lower = max(g.lower, amount)
 	}
 }
 
 // acknowledge takes down that the source follows the answer of a generation. used is what it spent and reserved: that
-// much it may take, whatever was offered later.
+// much it may take, whatever was offered later. What is reserved may come back unspent, so each later report counts anew.
 func (g *grant) acknowledge(generation, used int64) {
 	if g.lowerAt == 0 || generation < g.lowerAt {
 		return
 	}
 	g.granted = min(g.granted, max(g.lower, used))
-	g.lower, g.lowerAt = 0, 0
+	if g.followed = g.granted > g.lower; !g.followed {
+		g.lower, g.lowerAt = 0, 0
+	}
 }
 
 // forfeit takes away what the source, which is dead, may not spend any more.

@@ -83,6 +83,21 @@ func TestGrantIsLoweredWhenAcknowledged(t *testing.T) {
 	if g.granted != 450 {
 		t.Fatalf("what is reserved was taken away: %+v", g)
 	}
+	g.acknowledge(7, 420) // a part of it came back unspent
+	if g.granted != 420 {
+		t.Fatalf("what came back is still held: %+v", g)
+	}
+	lower := g
+	lower.offer(200, 8)
+	if lower.acknowledge(7, 100); lower.granted != 420 {
+		t.Fatalf("lowered before it is acknowledged: %+v", lower)
+	}
+	if lower.acknowledge(8, 100); lower.granted != 200 {
+		t.Fatalf("not lowered: %+v", lower)
+	}
+	if g.acknowledge(7, 100); g.granted != 400 || g.lowerAt != 0 {
+		t.Fatalf("what came back is still held: %+v", g)
+	}
 	g.offer(300, 8)
 	g.offer(2000, 9)
 	g.acknowledge(8, 0)
