@@ -73,9 +73,12 @@ func (t *attempt) guardRequest(action *types.Action) {
 	}
 }
 
-// guardAnswer lets the answer pass, also one that was held.
+// guardAnswer lets the answer pass, also one that was held. The gate still learns that it is an answer to the key.
 func (t *attempt) guardAnswer(where string) {
 	if e := recover(); e != nil {
+		if where == atAnswer && t.key != nil {
+			set(keyHeader, t.key.ID)
+		}
 		t.heldMS = 0
 		delete(t.vm.held, t.id)
 		t.vm.caught(where, e)

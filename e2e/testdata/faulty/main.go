@@ -21,17 +21,15 @@ var blind = map[string]bool{
 	"held answer": true, "attempt's answer": true, "attempt's answer body": true,
 }
 
-var (
-	armed = map[string]string{} // how, by place
-	hoard [][]byte
-)
+var hoard [][]byte
 
 func init() {
 	plugin.Fault = func(where string) {
-		if blind[where] {
-			how := armed[where]
-			delete(armed, where)
-			fail(how)
+		if blind[where] { // in whatever VM that is
+			how, cas, err := proxywasm.GetSharedData(where)
+			if err == nil && len(how) > 1 && proxywasm.SetSharedData(where, []byte{0}, cas) == nil {
+				fail(string(how))
+			}
 			return
 		}
 		header, err := proxywasm.GetHttpRequestHeader("x-fault")
@@ -39,9 +37,12 @@ func init() {
 			return
 		}
 		how, place, _ := strings.Cut(header, " ")
-		if blind[place] {
-			armed[place] = how
-		} else if place == where {
+		switch {
+		case blind[place]:
+			if where == "request headers" {
+				_ = proxywasm.SetSharedData(place, []byte(how), 0)
+			}
+		case place == where:
 			fail(how)
 		}
 	}
@@ -52,7 +53,7 @@ func fail(how string) {
 	switch how {
 	case "panic":
 		var none []int
-		_ = none[len(armed)]
+		_ = none[len(hoard)]
 	case "overflow": // no recover stops these two
 		debug.SetMaxStack(1 << 20)
 		_ = deep(1)
