@@ -52,9 +52,10 @@ type gate struct {
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
 
-	unread bool // a bug kept the answer from being read
-	status int  // of the answer; 0: none yet
-	keyed  bool // the answer is an attempt's
+	unread bool   // a bug kept the answer from being read
+	status int    // of the answer; 0: none yet
+	keyed  bool   // the answer is an attempt's
+	keyID  string // of the key that it came by
 	meter  *groq.Meter
 	ended  bool // the answer's last byte has passed
 }
@@ -267,7 +268,7 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		case name == ":status":
 			g.status, _ = strconv.Atoi(h[1])
 		case name == keyHeader:
-			g.keyed = true
+			g.keyed, g.keyID = true, strings.Clone(h[1])
 		case name == "content-type":
 			contentType = h[1]
 		case name == refusedHeader:
@@ -281,7 +282,12 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		set(demoHeader, "true")
 	}
 	if g.sole != nil {
-		g.keyed = g.sole.answered(g.status, end)
+		if g.keyed = g.sole.answered(g.status, end); g.keyed {
+			g.keyID = g.sole.key.ID
+		}
+	}
+	for _, name := range g.vm.withheld(g.keyID, headers) {
+		_ = proxywasm.RemoveHttpResponseHeader(name)
 	}
 	g.ended = end
 	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
@@ -329,6 +335,11 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 	defer g.guardAnswer(atTrailers)
 	fault(atTrailers)
 	g.ended = true
+	if trailers, err := proxywasm.GetHttpResponseTrailers(); err == nil {
+		for _, name := range g.vm.withheld(g.keyID, trailers) {
+			_ = proxywasm.RemoveHttpResponseTrailer(name)
+		}
+	}
 	if g.sole != nil {
 		g.sole.conclude()
 	}

@@ -67,6 +67,7 @@ type vm struct {
 	hurt   bool  // something panicked, and may have left something held
 	panics int64 // in all
 	saidMS int64 // host's time at which one was last spoken of
+	echoMS int64 // host's time at which it was last told that an upstream shows a secret
 
 	standing   account.Standing
 	standingMS int64 // host's time at which it was read
@@ -85,6 +86,7 @@ type assigned struct {
 	picker  *picker.Picker
 	secrets protocol.Bundle
 	bearers map[protocol.CredentialID]string // the Authorization of each credential that has a secret
+	shown   map[string]string                // each key's secret, by its ID, to know it where an answer shows it
 }
 
 func (a *assigned) version() account.Version {
@@ -226,13 +228,13 @@ func parse(b []byte) (*assigned, error) {
 	if err != nil {
 		return nil, err
 	}
-	bearers := make(map[protocol.CredentialID]string, len(a.Keys))
+	bearers, shown := make(map[protocol.CredentialID]string, len(a.Keys)), make(map[string]string, len(a.Keys))
 	for _, k := range a.Keys {
-		if secret := bundle[k.Credential]; len(secret) > 0 {
-			bearers[k.Credential] = "Bearer " + string(secret)
+		if secret := string(bundle[k.Credential]); secret != "" {
+			bearers[k.Credential], shown[k.ID] = "Bearer "+secret, secret
 		}
 	}
-	return &assigned{Assignment: a, picker: picker.New(a), secrets: bundle, bearers: bearers}, nil
+	return &assigned{Assignment: a, picker: picker.New(a), secrets: bundle, bearers: bearers, shown: shown}, nil
 }
 
 // OnTick implements types.PluginContext.

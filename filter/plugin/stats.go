@@ -65,3 +65,4 @@ func (s *stats) rotation() { s.counter("keywheel.rotations").Increment(1) }
 func (s *stats) rescue()   { s.counter("keywheel.rescues").Increment(1) }
 func (s *stats) refusal()  { s.counter("keywheel.refusals").Increment(1) }
 func (s *stats) panicked() { s.counter("keywheel.panics").Increment(1) }
+func (s *stats) echo()     { s.counter("keywheel.secrets_shown").Increment(1) }

@@ -76,6 +76,7 @@ func (t *try) drop(tr *trail.Trail, at picker.Instant) {
 // learned takes what an answer that is not 2xx says of the key, and settles the try.
 func (t *try) learned(tr *trail.Trail, body []byte, at picker.Instant) groq.Verdict {
 	v := groq.Classify(t.status, t.header, body)
+	t.vm.warnOfEcho(t.key.ID, body)
 	last := tr.Last()
 	t.vm.settle(at, last, account.Settlement{Class: v.Class})
 	t.learn(v, tr.Model, at)
