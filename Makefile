@@ -26,6 +26,10 @@ WASM_ENV   := GOOS=wasip1 GOARCH=wasm
 FUZZTIME   ?= 10s
 E2ETIMEOUT ?= 30m
 ROUNDS     ?=
+SOAKTIME   ?= 90m
+
+# Tests with a long form. KEYWHEEL_SEED does again what a seed in their log did.
+SOAK ?= ^Test(ControlPlaneKilledAtRandom|EnvoyKilledUnderLoad|ReportsLostAndRepeated|ManyPushes|ConnectionsAreCut|ThousandKeys|Soak)$$
 
 ##@ Use
 
@@ -139,6 +143,11 @@ $(WIRE): fuzz/%:
 	  printf '%s\n' "$$out"; exit 1; \
 	fi; \
 	echo "fuzz: $*: $$(grep -o 'execs: [0-9]*' <<<"$$out" | tail -n 1)"
+
+.PHONY: soak
+soak: build ## Run the fault tests in their long form, in at most SOAKTIME (90m): kills, pushes, cuts, endless calls; figures are printed
+	@KEYWHEEL_SOAK=1 KEYWHEEL_BIN=$(CURDIR)/build/keywheel KEYWHEEL_WASM=$(CURDIR)/build/keywheel.wasm \
+	$(GO) test $(E2E) -count 1 -v -timeout $(SOAKTIME) -run '$(SOAK)'
 
 .PHONY: bench
 bench: build ## Measure Keywheel beside raw Envoy and write bench/results.md; ROUNDS=3 for a short run

@@ -28,8 +28,8 @@ func (e *Envoy) Memory(t testing.TB) Memory {
 	return m
 }
 
-// MemoryOf reads an Envoy's memory, as the kernel shows it.
-func MemoryOf(t testing.TB, pid int) Memory {
+// ResidentMemory is what a process holds in main memory, in bytes.
+func ResidentMemory(t testing.TB, pid int) int64 {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`).FindStringSubmatch(procFile(t, pid, "status"))
 	if found == nil {
@@ -39,7 +39,13 @@ func MemoryOf(t testing.TB, pid int) Memory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := Memory{Process: kib << 10, Wasm: linearMemory(procFile(t, pid, "maps"))}
+	return kib << 10
+}
+
+// MemoryOf reads an Envoy's memory, as the kernel shows it.
+func MemoryOf(t testing.TB, pid int) Memory {
+	t.Helper()
+	m := Memory{Process: ResidentMemory(t, pid), Wasm: linearMemory(procFile(t, pid, "maps"))}
 	if m.Wasm == 0 {
 		t.Fatalf("process %d has no Wasm VM, or one whose memory is not seen:\n%s", pid, procFile(t, pid, "maps"))
 	}
