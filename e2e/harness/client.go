@@ -28,8 +28,9 @@ const ChatPath = "/openai/v1/chat/completions"
 
 // Client speaks one HTTP version to one listener.
 type Client struct {
-	base string
-	http *http.Client
+	base  string
+	http  *http.Client
+	watch *watch // what must stand in no answer; nil: nothing
 }
 
 // NewClient makes a client of a listener, host:port. h2 is HTTP/2 with prior knowledge, else it is HTTP/1.1.
@@ -119,6 +120,7 @@ func (c *Client) Try(ctx context.Context, call Call) (Answer, error) {
 	}
 	a.Bytes, a.Err = io.Copy(to, res.Body)
 	a.Body, a.SHA256 = body.Bytes(), hex.EncodeToString(hash.Sum(nil))
+	c.watch.look(a, res.Trailer)
 	return a, nil
 }
 

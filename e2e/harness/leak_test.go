@@ -3,6 +3,7 @@ package harness
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -43,6 +44,24 @@ func TestKeysHaveTheirOwnSecrets(t *testing.T) {
 	for i, k := range keys {
 		if !strings.HasPrefix(k.Secret, "gsk_") || len(k.Secret) < 44 || k.Secret == keys[(i+1)%3].Secret {
 			t.Errorf("key %s: a secret of %d bytes", k.ID, len(k.Secret))
+		}
+	}
+}
+
+// Every answer of a stack's clients is looked at, headers, body and trailer.
+func TestWatchLooksAtAnswers(t *testing.T) {
+	keys := Keys(2, 0)
+	w := newWatch(keys)
+	w.look(Answer{Header: http.Header{"X-A": {"b"}}, Body: []byte("gsk_CANARY")}, nil)
+	if len(w.leaks) != 0 {
+		t.Fatalf("found %v where there is none", w.leaks)
+	}
+	w.look(Answer{Header: http.Header{"X-A": {"Bearer " + keys[0].Secret}}}, nil)
+	w.look(Answer{Body: []byte(hex.EncodeToString([]byte(keys[1].Secret)))}, nil)
+	w.look(Answer{}, http.Header{"X-T": {base64.StdEncoding.EncodeToString([]byte("x" + keys[0].Secret))}})
+	for _, leak := range []string{"an answer's headers: key 1's secret, plain", "an answer's body: key 2's secret, in hex", "an answer's headers: key 1's secret, in base64"} {
+		if w.leaks[leak] != 1 {
+			t.Errorf("not found: %s; only %v", leak, w.leaks)
 		}
 	}
 }

@@ -37,7 +37,8 @@ type Stack struct {
 	H1, H2   *Client
 }
 
-// Start runs a stack until the test ends, and returns once Envoy has its keys and what it may spend of them.
+// Start runs a stack until the test ends, when no secret of its keys may stand in what clients were answered, in its logs or
+// its store. It returns once Envoy has its keys and what it may spend of them.
 func Start(t testing.TB, opts Options) *Stack {
 	t.Helper()
 	EnvoyBinary(t) // skips before anything is built
@@ -57,6 +58,7 @@ func Start(t testing.TB, opts Options) *Stack {
 	s.H1, s.H2 = NewClient(t, s.Keywheel.Listen, false), NewClient(t, s.Keywheel.Listen, true)
 	if opts.Run {
 		s.Keywheel.Start(t, "run")
+		s.watched(t)
 		waitAssigned(t, s.Keywheel.Process, s.Keywheel.EnvoyAdmin, 2)
 		s.Keywheel.WaitGranted(t, 0)
 		return s
@@ -68,6 +70,7 @@ func Start(t testing.TB, opts Options) *Stack {
 	s.Keywheel.Start(t, "serve")
 	s.Envoy = s.newEnvoy(t, opts, trusted)
 	s.Envoy.Start(t)
+	s.watched(t)
 	if !opts.Unassigned {
 		s.Envoy.WaitAssigned(t)
 		s.Keywheel.WaitGranted(t, 0)
