@@ -32,6 +32,7 @@ const (
 	senderName       = "kw/sender"
 	vmsName          = "kw/vms"
 	answerName       = "kw/answer"
+	refusedName      = "kw/refused"
 	assignedName     = "kw/assigned"
 )
 

@@ -78,7 +78,7 @@ func (r *root) fetched(_, size, _ int) {
 			err = r.fetchedBundle(body)
 		}
 		if err != nil {
-			r.vm.badConfigs++
+			r.vm.book.Refuse(body)
 			r.inVain("refused an assignment, the last good one stays in force: " + err.Error())
 			return
 		}

@@ -299,14 +299,6 @@ func (g *gate) done() {
 	}
 }
 
-func (g *gate) endMeter() {
-	defer g.guardAnswer(atMeter)
-	if g.meter != nil && !g.unread {
-		fault(atMeter)
-		g.meter.End()
-	}
-}
-
 // outcome says how the call ended for the client.
 func (g *gate) outcome(details string) account.Outcome {
 	switch {

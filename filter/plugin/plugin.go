@@ -47,10 +47,9 @@ type vm struct {
 	stats       stats
 	gate        *assigned // newest good assignment of each role; nil before the first
 	attempt     *assigned
-	only        *assigned // of a gate alone
-	fetch       fetch     // how a gate alone gets it, where it is not pushed
-	told        bool      // what a gate alone cannot do
-	badConfigs  int64
+	only        *assigned           // of a gate alone
+	fetch       fetch               // how a gate alone gets it, where it is not pushed
+	told        bool                // what a gate alone cannot do
 	held        map[uint32]*attempt // answers whose body is awaited, by context
 	gates       int                 // living plugin contexts of gates: they tick for the whole VM
 	tries       *root               // newest living plugin context of an attempt; nil: none
@@ -173,14 +172,21 @@ func (r *root) use(b []byte) {
 	}
 	a, err := parse(b)
 	if err != nil {
-		r.vm.badConfigs++
+		r.vm.book.Refuse(b)
 		proxywasm.LogErrorf("keywheel: refused an assignment, the last good one stays in force: %v", err)
 		return
 	}
-	if a == nil {
-		return // the default configuration, before the control plane's first
+	if a == nil { // the default configuration, before the control plane's first
+		if r.assigned() != nil {
+			r.vm.book.Refuse(b)
+			proxywasm.LogError("keywheel: refused a configuration without an assignment, the last good one stays in force")
+		}
+		return
 	}
-	r.take(a)
+	if !r.take(a) {
+		r.vm.book.Refuse(b)
+		proxywasm.LogErrorf("keywheel: refused an assignment of generation %d, which is older than the one in force", a.Generation)
+	}
 }
 
 // take puts an assignment in force, unless a newer one is. A credential that is new here waits for its allowance.

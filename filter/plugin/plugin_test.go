@@ -298,9 +298,20 @@ func TestCutStreamsAreEstimated(t *testing.T) {
 
 func TestABadAssignmentKeepsTheLastGoodOne(t *testing.T) {
 	good := bundle(t, assignment())
+	older, huge := assignment(), assignment()
+	older.Generation--
+	huge.Generation++
+	huge.Policy.CallerHeader = strings.Repeat("x", 10<<20)
+	empty, err := proto.Marshal(&tlsv3.Secret{Name: "keywheel"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, bad := range map[string][]byte{
-		"cut":  good[:len(good)/2],
-		"text": []byte("not protobuf at all"),
+		"cut":    good[:len(good)/2],
+		"text":   []byte("not protobuf at all"),
+		"empty":  empty,
+		"older":  bundle(t, older),
+		"10 MiB": bundle(t, huge),
 		"another version": bundle(t, func() *protocol.Assignment {
 			a := assignment()
 			a.Version = 99
@@ -321,6 +332,16 @@ func TestABadAssignmentKeepsTheLastGoodOne(t *testing.T) {
 				if strings.Contains(line, "gsk_") {
 					t.Error("a secret in the log")
 				}
+			}
+			if r := e.report(); r.BadConfigs != 1 || r.Config != 7 {
+				t.Errorf("%d bad configurations, generation %d", r.BadConfigs, r.Config)
+			}
+			e.stop()
+			next := assignment()
+			next.Generation++
+			e = start(t, vm, bundle(t, next))
+			if r := e.report(); r.Config != 8 {
+				t.Errorf("the next good one is not taken: generation %d", r.Config)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func (r *root) configureRemote(b []byte) {
 	var problem string
 	r.remote, problem = parseRemote(b)
 	if problem != "" {
-		r.vm.badConfigs++
+		r.vm.book.Refuse(b)
 		proxywasm.LogErrorf("keywheel: the plugin's configuration: %s", problem)
 	}
 }

@@ -52,7 +52,7 @@ func (v *vm) report(cluster string, last bool) {
 	v.earlyMS, v.urgentMS, v.sentMS = 0, 0, host
 	body := protocol.AppendReport(nil, reporter.Build(v.book, reporter.Identity{
 		Node: v.node, Incarnation: v.process(), NowMS: v.instant().NowMS, HostMS: host,
-		Config: a.Generation, BadConfigs: v.badConfigs, Mode: v.mode(), InForce: a.Keys,
+		Config: a.Generation, Mode: v.mode(), InForce: a.Keys,
 	}))
 	_, err := proxywasm.DispatchHttpCall(cluster, [][2]string{
 		{":method", "POST"}, {":path", protocol.ReportPath}, {":authority", "keywheel"},
@@ -91,7 +91,7 @@ func (v *vm) answered(_, size, _ int) {
 	}
 	a, err := protocol.ParseAnswer(body)
 	if err != nil {
-		v.badConfigs++
+		v.book.Refuse(body)
 		proxywasm.LogErrorf("keywheel: refused the answer to a usage report: %v", err)
 		return
 	}

@@ -63,6 +63,15 @@ func (g *gate) tries() (trail.Trail, bool) {
 	return readTrail()
 }
 
+// endMeter ends the reading of an answer. A bug in it costs the exact count, not the settlement.
+func (g *gate) endMeter() {
+	defer g.guardAnswer(atMeter)
+	if g.meter != nil && !g.unread {
+		fault(atMeter)
+		g.meter.End()
+	}
+}
+
 // metered is the settlement of the try whose answer the gate has seen.
 func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
 	s := account.Settlement{Class: groq.ClassOK, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}

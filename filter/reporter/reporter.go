@@ -13,10 +13,9 @@ import (
 type Identity struct {
 	Node        string
 	Incarnation string
-	NowMS       int64 // Keywheel's clock, Unix milliseconds
-	HostMS      int64 // the host's
-	Config      int64 // generation of the assignment in force
-	BadConfigs  int64
+	NowMS       int64  // Keywheel's clock, Unix milliseconds
+	HostMS      int64  // the host's
+	Config      int64  // generation of the assignment in force
 	Mode        string // see protocol.Report
 
 	InForce []protocol.Key // the assignment's keys
@@ -28,7 +27,7 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 	s := b.Sender()
 	r := &protocol.Report{
 		Version: protocol.Version, Node: id.Node, Incarnation: id.Incarnation, Seq: s.Seq, NowMS: id.NowMS, HostMS: id.HostMS,
-		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: id.BadConfigs, Mode: id.Mode,
+		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: b.Refusals(), Mode: id.Mode,
 	}
 	today := quota.WindowAt(time.UnixMilli(id.NowMS))
 	windows := map[quota.Window]*protocol.WindowUsage{}

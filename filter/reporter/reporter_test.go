@@ -44,7 +44,10 @@ func TestBuildSaysEverythingSinceTheStart(t *testing.T) {
 		return true
 	})
 
-	r := reporter.Build(b, reporter.Identity{Node: "n", Incarnation: "i", NowMS: noon, HostMS: 5, Config: 8, BadConfigs: 1, InForce: []protocol.Key{{Credential: "1.1"}, {Credential: "2.1"}}})
+	b.Refuse([]byte("nonsense"))
+	b.Refuse([]byte("nonsense")) // by another worker
+	inForce := []protocol.Key{{Credential: "1.1"}, {Credential: "2.1"}}
+	r := reporter.Build(b, reporter.Identity{Node: "n", Incarnation: "i", NowMS: noon, HostMS: 5, Config: 8, InForce: inForce})
 	times := make([]int64, len(protocol.TimeBuckets)+1)
 	times[0] = 1
 	use := func(c string, total int64) protocol.CredentialUsage {

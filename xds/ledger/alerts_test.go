@@ -205,3 +205,41 @@ func TestFirstKeyBack(t *testing.T) {
 		})
 	}
 }
+
+// A configuration that a filter could not use is told of once, and another again; what was refused before this control
+// plane was started is not.
+func TestRefusedConfigurationIsTold(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	e := w.newEnvoy()
+	send := func(refused int64) {
+		t.Helper()
+		r := e.report(w.Now())
+		r.BadConfigs = refused
+		if _, err := w.Apply(t.Context(), e.peer, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(want int) {
+		t.Helper()
+		events := w.Events(0, 0)
+		for _, ev := range events {
+			if ev.Kind != event.Rejected || ev.Level != event.Warning || ev.Node != "envoy" || ev.Detail == "" {
+				t.Errorf("event %+v", ev)
+			}
+		}
+		if len(events) != want {
+			t.Errorf("told %d times, want %d", len(events), want)
+		}
+	}
+	send(1)
+	send(1)
+	told(1)
+	send(2)
+	told(2)
+	w.reopen()
+	send(2)
+	send(2)
+	told(2)
+	send(3)
+	told(3)
+}

@@ -116,6 +116,7 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	t.takeNotes(in)
 	t.backAgain(in)
 	t.tellSkew(in)
+	t.tellRefused(in)
 	answer := &protocol.Answer{
 		Version: protocol.Version, Epoch: l.meta.Epoch, Incarnation: r.Incarnation, NowMS: t.now.UnixMilli(), Clock: l.clock(),
 		Allowances: t.offers(inc), Findings: l.inForce(t.now),
@@ -208,6 +209,7 @@ func (t *tx) meet(inc *incarnation, r *protocol.Report) *incarnation {
 	change(t, inc)
 	inc.Node, inc.FirstMS, inc.LastMS = r.Node, t.now.UnixMilli(), t.now.UnixMilli()
 	inc.Dead = true // until revive, which counts it in
+	inc.met = true
 	t.log(slog.LevelInfo, "Envoy connected", "node", r.Node, "incarnation", inc.id)
 	return inc
 }
@@ -233,6 +235,19 @@ func (t *tx) tellSkew(in *incoming) {
 		t.tell(event.Event{Kind: event.ClockSkew, Level: event.Warning, Node: inc.Node, SkewS: int64(skew.Seconds())},
 			line{slog.LevelWarn, "Envoy's clock is far from ours", []any{"node", inc.Node, "ahead", skew.Round(time.Second).String()}})
 	}
+}
+
+// tellRefused tells that an Envoy got a configuration which it could not use. What it refused before this control plane
+// began is known.
+func (t *tx) tellRefused(in *incoming) {
+	inc := in.inc
+	known := inc.reports > 0 || inc.met
+	if in.repeated || !known || in.BadConfigs <= inc.badConfigs {
+		return
+	}
+	const reason = "the filter could not use it; Envoy's log says why"
+	t.tell(event.Event{Kind: event.Rejected, Level: event.Warning, Node: inc.Node, Detail: reason},
+		line{slog.LevelWarn, "Envoy refused the assignment; the last good one stays in force", []any{"node", inc.Node, "reason", reason}})
 }
 
 // reported takes down, once all is durable, what is only of interest until the next report.

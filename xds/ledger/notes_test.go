@@ -267,7 +267,7 @@ func TestEdgeAndNodes(t *testing.T) {
 	for _, ev := range w.Events(0, 0) {
 		kinds = append(kinds, ev.Kind)
 	}
-	if diff := cmp.Diff([]event.Kind{event.Rejected, event.OldEnvoy, event.Edge, event.ClockSkew}, kinds); diff != "" {
+	if diff := cmp.Diff([]event.Kind{event.Rejected, event.OldEnvoy, event.Edge, event.ClockSkew, event.Rejected}, kinds); diff != "" {
 		t.Error(diff)
 	}
 	w.check()

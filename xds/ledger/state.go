@@ -90,6 +90,7 @@ type incarnation struct {
 	incarnationRecord
 
 	// What follows is as of the last report and is not kept.
+	met        bool      // here, not by whoever kept the store before
 	seen       time.Time // by the monotonic clock
 	reportedAt time.Time
 	seq        int64
