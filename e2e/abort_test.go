@@ -10,6 +10,7 @@ import (
 
 // A client that goes after the usage has passed Envoy is charged exactly that: after the usage event, and after [DONE].
 func TestAbortAfterTheUsageIsChargedExactly(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	for version, c := range s.Clients() {
 		for _, includeUsage := range []bool{false, true} {
@@ -38,6 +39,7 @@ func TestAbortAfterTheUsageIsChargedExactly(t *testing.T) {
 // A client that goes before any usage has passed is charged an estimate, once: more than nothing, as Groq may charge it
 // too, and not more than the call may need.
 func TestAbortBeforeTheUsageIsEstimated(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	for _, point := range []fakegroq.Point{fakegroq.BeforeHeaders, fakegroq.AfterFirst, fakegroq.BeforeUsage} {
 		for _, stream := range []bool{true, false} {
@@ -92,6 +94,7 @@ func abortAt(t *testing.T, s *harness.Stack, point fakegroq.Point, stream bool) 
 
 // What aborted calls held is given back: a key can still be spent to its limit.
 func TestAbortGivesBackWhatWasHeld(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Keys:     harness.Keys(1, 2000),
 		Groq:     fakegroq.Options{TokensFor: fakegroq.FixedTokens(60, 40)},
@@ -127,6 +130,7 @@ func TestAbortGivesBackWhatWasHeld(t *testing.T) {
 // Groq's own break in the middle of an answer reaches the client as one: it is not made to look whole, and the key that
 // has begun to answer is charged an estimate.
 func TestUpstreamBreaksInTheMiddle(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	for _, fault := range []fakegroq.Fault{fakegroq.ResetMid, fakegroq.BadFraming} {
 		t.Run(string(fault), func(t *testing.T) {

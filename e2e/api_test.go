@@ -19,6 +19,7 @@ import (
 // The admin API describes itself by a valid document and is as that says: a property-based tester that reads it, and has
 // the admin token, gets no 500 and no answer that the document does not have. Afterwards Keywheel still serves.
 func TestTheAPIIsAsItsDocumentSays(t *testing.T) {
+	t.Parallel()
 	python := needPython(t, "schemathesis", "openapi_spec_validator")
 	hook := sinks.StartWebhook(t, webhookSecret)
 	s := harness.Start(t, harness.Options{

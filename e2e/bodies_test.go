@@ -73,6 +73,7 @@ func TestGiantAnswers(t *testing.T) {
 
 // Every allowed endpoint is served, in both spellings, and charged what its answer states.
 func TestEndpoints(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	for version, c := range s.Clients() {
 		for _, base := range []string{"/v1/", "/openai/v1/"} {
@@ -98,6 +99,7 @@ func TestEndpoints(t *testing.T) {
 
 // An answer that Groq would compress if it were let is metered: compression is not asked for on the client's behalf.
 func TestCompressionIsNotAskedFor(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	for version, c := range s.Clients() {
 		a := c.Do(t, harness.Call{Header: map[string][]string{"Accept-Encoding": {"gzip, br"}}})

@@ -28,6 +28,7 @@ func fault(how, place string) http.Header { return http.Header{"X-Fault": {how +
 // Groq is not asked; where an answer did, it passes unchanged and is charged. What was held comes back: in the end the key
 // can be spent to its limit.
 func TestAPanicCostsOneCall(t *testing.T) {
+	t.Parallel()
 	const limit = 6000
 	s := faulty(t, harness.Options{
 		Keys: harness.Keys(1, limit), Groq: fakegroq.Options{TokensFor: fakegroq.FixedTokens(60, 40)},
@@ -109,6 +110,7 @@ func TestAPanicCostsOneCall(t *testing.T) {
 // worker refuses calls until the module is loaded again; others go on. What it held comes back within seconds, and the
 // ledger lacks at most the calls that were in flight.
 func TestACrashedWorkerComesBack(t *testing.T) {
+	t.Parallel()
 	s := faulty(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.FixedTokens(60, 40), Remember: -1}})
 	for _, how := range []string{"overflow", "memory"} {
 		for _, place := range []string{"request body", "attempt with its key", "response body", "stream done", "tick"} {

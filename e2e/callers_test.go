@@ -28,6 +28,7 @@ func from(team string) http.Header { return http.Header{"X-Team": {team}} }
 // Three teams on two workers, streamed or not, rescued or refused: each is charged exactly what the simulated Groq
 // told its calls, and Groq never hears of teams.
 func TestUseByCaller(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Groq:     fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
 		Settings: map[string]string{"KEYWHEEL_CALLER_HEADER": "X-Team"},
@@ -96,6 +97,7 @@ func TestUseByCaller(t *testing.T) {
 // More callers than are counted apart, at once on two workers: the first 200 stand apart, whoever comes later is among the
 // others, and no token is lost or counted twice.
 func TestMoreCallersThanAreCounted(t *testing.T) {
+	t.Parallel()
 	const names, rounds = 300, 3
 	s := harness.Start(t, harness.Options{
 		Groq:     fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
@@ -198,6 +200,7 @@ func wanting(key string) http.Header { return http.Header{"X-Keywheel-Use-Key": 
 
 // A client that asks for one key gets that key or a true answer, never another. For everybody else nothing changes.
 func TestAKeyThatIsAskedFor(t *testing.T) {
+	t.Parallel()
 	keys := harness.Keys(3, 0)
 	keys[2].LimitTokens = 200
 	s := harness.Start(t, harness.Options{
@@ -268,6 +271,7 @@ func TestAKeyThatIsAskedFor(t *testing.T) {
 
 // When the connection breaks before an answer, Envoy tries again by itself: with the same key.
 func TestAKeyThatIsAskedForIsTheOnlyOneAfterAReset(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Settings: map[string]string{"KEYWHEEL_USE_KEY_HEADER": "true"}})
 	for name, c := range s.Clients() {
 		a, err := c.Try(harness.Context(t), harness.Call{Header: wanting("2"), Script: fakegroq.Rule{Fault: fakegroq.ResetBeforeBody}})

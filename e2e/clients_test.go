@@ -37,6 +37,7 @@ type understood struct {
 
 // The official clients, which would give up at an error, see none of those that another key can help with.
 func TestOfficialClientsAreRescued(t *testing.T) {
+	t.Parallel()
 	faults := []fakegroq.Fault{
 		fakegroq.RateTPD, fakegroq.InvalidKey, fakegroq.OrgRestricted, fakegroq.SpendLimit, fakegroq.Internal, fakegroq.OverCapacity,
 		fakegroq.ResetAfterBody,

@@ -132,6 +132,7 @@ func waitAcknowledged(t *testing.T, relay *harness.Relay, reports int) time.Time
 // too, while each answer stands for another number of tokens. What was used is counted once: after each report, and in
 // the end exactly.
 func TestReportsLostAndRepeated(t *testing.T) {
+	t.Parallel()
 	seed := harness.Seed(t)
 	random := harness.Random(seed, 1)
 	draws := make(chan harness.Treatment)

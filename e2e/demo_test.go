@@ -14,6 +14,7 @@ import (
 // default, key 1 serves six calls, then key 2, then key 3, and no call fails before Envoy refuses by itself. Every call
 // comes on a connection of its own, as curl's do. The store is gone afterwards.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	k := harness.NewKeywheel(t, harness.KeywheelOptions{Args: []string{"--demo"}})
 	for _, name := range []string{
 		"KEYWHEEL_STORE", "KEYWHEEL_XDS_ADDR", "KEYWHEEL_UPSTREAM_URL",

@@ -10,6 +10,7 @@ import (
 // An upstream that repeats the request's Authorization in a header of its answer, under the same name or another, does not
 // show the key to the client, whatever the answer. It is counted, and Envoy's log says it, by the key's ID.
 func TestEchoedKeyIsWithheld(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	for version, c := range s.Clients() {
 		for _, echo := range []string{"Authorization", "X-Debug-Request", "Server", "X-Keywheel-Key", "Www-Authenticate"} {

@@ -76,6 +76,7 @@ func lay(over, under map[string]any) map[string]any {
 // Whatever check --envoy calls wrong in a route to Groq is wrong: each mistake has a route of its own in one real Envoy, a call shows
 // what comes of it, and the route without a mistake serves the same call.
 func TestWhatCheckCallsWrongIsWrong(t *testing.T) {
+	t.Parallel()
 	var text []byte
 	s := harness.Start(t, harness.Options{Keys: harness.Keys(2, 0), Bootstrap: func(b harness.Bootstrap) {
 		good := b.Routes(t)[0].(map[string]any)

@@ -34,6 +34,7 @@ func startExample(t *testing.T, name, keysFile string, settings map[string]strin
 
 // Beside Groq's route the user's own application is served, untouched. Keys and limits are those of keys.env.
 func TestExamplePlainEnvoy(t *testing.T) {
+	t.Parallel()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s", r.URL, r.Header.Get("Authorization"))
 	}))
@@ -79,6 +80,7 @@ const clientsExample = "examples/client-auth/clients.yaml"
 // Only who has a client's key is served, under the client's name, whatever the call says of itself. Neither the key nor
 // the name goes on to Groq. And who moves a new file of clients to its place changes them without a restart.
 func TestExampleClientAuth(t *testing.T) {
+	t.Parallel()
 	clients := filepath.Join(t.TempDir(), "clients.yaml")
 	text, keys := filledIn(t)
 	moveThere(t, clients, text)
@@ -218,6 +220,7 @@ func moveThere(t *testing.T, path, text string) {
 
 // The access log has a line of JSON for each call, with the key that served and the number of keys tried, and no secret.
 func TestExampleAccessLog(t *testing.T) {
+	t.Parallel()
 	s := startExample(t, "access-log", "", nil, nil)
 	rotates(t, s, "")
 	s.H1.Do(t, harness.Call{Path: "/v1/files"})

@@ -17,6 +17,7 @@ import (
 // served, and when key 1 is limited, key 2 serves inside the same call. All else that goes through it stays the same, byte
 // for byte, for its clients and for what stands behind it.
 func TestForeignEnvoyWithTheFragmentsOfTheREADME(t *testing.T) {
+	t.Parallel()
 	b := newBackend(t)
 	plain := harness.NewForeign(t, b.ForeignUpstreams)
 	without := harness.NewEnvoyFile(t, plain.File, plain.Admin)
@@ -46,6 +47,7 @@ func startForeign(t *testing.T, b *backend, edge *harness.ForeignEdge) *harness.
 
 // A configuration that says nothing of the node gets that fragment too. Without one, Envoy would not start.
 func TestForeignEnvoyWithoutANode(t *testing.T) {
+	t.Parallel()
 	b := newBackend(t)
 	s := startForeign(t, b, harness.ForeignWithKeywheel(t, b.ForeignUpstreams, false))
 	rotates(t, s, harness.LLMHost)

@@ -31,6 +31,7 @@ func gateOnly(t *testing.T, test func(t *testing.T, o harness.Options)) {
 // A gate alone fills one key after the other, with no error to any client, and counts what Groq counts: JSON, streams and
 // calls that clients abort.
 func TestGateOnlyRotatesAtTheLimit(t *testing.T) {
+	t.Parallel()
 	gateOnly(t, func(t *testing.T, o harness.Options) {
 		o.Keys = []harness.Key{{ID: "1", LimitTokens: 6000}, {ID: "2", LimitTokens: 6000}, {ID: "3"}}
 		o.Groq = fakegroq.Options{TokensFor: fakegroq.UniqueTokens(100)}
@@ -84,6 +85,7 @@ func TestGateOnlyRotatesAtTheLimit(t *testing.T) {
 // What one key cannot serve reaches the client, once, with Groq's body and the advice to come back at once; the next call
 // is served by the next key. A client that follows the advice sees nothing but a second.
 func TestGateOnlyPassesAFailureOnOnce(t *testing.T) {
+	t.Parallel()
 	gateOnly(t, func(t *testing.T, o harness.Options) {
 		s := harness.Start(t, o)
 		for _, f := range []fakegroq.Fault{fakegroq.RateTPM, fakegroq.RateBare, fakegroq.InvalidKey, fakegroq.OrgRestricted, fakegroq.Permission} {
@@ -113,6 +115,7 @@ func TestGateOnlyPassesAFailureOnOnce(t *testing.T) {
 
 // What costs a key something without an answer, and what costs it nothing.
 func TestGateOnlyCountsOnlyWhatWasSent(t *testing.T) {
+	t.Parallel()
 	gateOnly(t, func(t *testing.T, o harness.Options) {
 		configure := o.Bootstrap
 		o.Keys = harness.Keys(1, 5000)
@@ -153,6 +156,7 @@ func TestGateOnlyCountsOnlyWhatWasSent(t *testing.T) {
 
 // Without its control plane it serves on; what it did is reported afterwards.
 func TestGateOnlyServesWithoutTheControlPlane(t *testing.T) {
+	t.Parallel()
 	gateOnly(t, func(t *testing.T, o harness.Options) {
 		o.Groq = fakegroq.Options{TokensFor: fakegroq.UniqueTokens(100)}
 		s := harness.Start(t, o)
@@ -174,6 +178,7 @@ func TestGateOnlyServesWithoutTheControlPlane(t *testing.T) {
 // A wrong token, and none at the control plane: no call is served, the log says what to change, and the filter goes on by
 // itself once that is done.
 func TestGateOnlyWithoutItsToken(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Unassigned: true,
 		Bootstrap:  func(b harness.Bootstrap) { b.WasmPlugin(t) },
@@ -213,6 +218,7 @@ func TestGateOnlyWithoutItsToken(t *testing.T) {
 // Keys that are changed while a gate alone fetches them: a replaced secret and a disabled key are in force within moments,
 // no call fails, and no secret shows at the level at which Envoy logs by default.
 func TestGateOnlyKeysChangeWhileRunning(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Keys: harness.Keys(2, 0), Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(100)}, LogLevel: "info", // from debug on Envoy itself logs the headers that a downstream filter sets
 		Settings:  map[string]string{protocol.ProxyTokenVariable: proxyToken, "KEYWHEEL_MASTER_KEY": masterKey, "KEYWHEEL_LOG_LEVEL": "debug"},
@@ -258,6 +264,7 @@ func TestGateOnlyKeysChangeWhileRunning(t *testing.T) {
 
 // Other services behind the same listener are not Groq: their calls pass as they are, with the client's own credentials.
 func TestGateOnlyLeavesOtherClustersAlone(t *testing.T) {
+	t.Parallel()
 	other := harness.StartGroq(t, fakegroq.Options{}, []harness.Key{{ID: "own", Secret: harness.ClientSecret}})
 	s := harness.Start(t, harness.Options{
 		Settings: map[string]string{protocol.ProxyTokenVariable: proxyToken},

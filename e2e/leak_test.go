@@ -88,6 +88,7 @@ func misplaced(t *testing.T, k *harness.Keywheel, own, other string) (answers []
 // line, with calls that fail and people who are told, and a restart, no secret stands in anything that is shown, logged,
 // sent or kept, however much Keywheel and Envoy say.
 func TestNoSecretIsShownAfterChanges(t *testing.T) {
+	t.Parallel()
 	told, hook := startPeople(t), sinks.StartWebhook(t, webhookSecret)
 	settings := told.settings()
 	for name, value := range map[string]string{

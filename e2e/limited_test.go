@@ -42,6 +42,7 @@ func TestOneWorkerToTheLimit(t *testing.T) {
 // Whatever Groq's 429 says of when to come back, another key serves the call, and the one that is limited rests for a time
 // that is neither none nor more than a day.
 func TestStrangeRetryAfter(t *testing.T) {
+	t.Parallel()
 	waits := []string{"0", "99999999999999999999999", "-1", "soon", "1e9", "Wed, 21 Oct 2099 07:28:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "7, 9"}
 	s := harness.Start(t, harness.Options{Keys: harness.Keys(len(waits)+1, 0)})
 	for i, wait := range waits {

@@ -37,6 +37,7 @@ func transcription(t *testing.T, model string) harness.Call {
 // A key that is kept for certain models serves those alone, in rank order, and rescues go by the same lists. What cannot
 // be seen here may be any model.
 func TestKeysKeptForModels(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Groq:     fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
 		Settings: map[string]string{"GROQ_KEY_1_MODELS": "small", "GROQ_KEY_2_MODELS": "small,large"},
@@ -69,6 +70,7 @@ func TestKeysKeptForModels(t *testing.T) {
 // Where every key is kept for other models the answer says so, at once, and nobody is alarmed: no key is missing. Where
 // those that may serve are out, it says when they come back.
 func TestModelsThatNoKeyMayServe(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Groq:     fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
 		Settings: map[string]string{"GROQ_KEY_1_MODELS": "small", "GROQ_KEY_2_MODELS": "large", "GROQ_KEY_3_MODELS": "large"},

@@ -191,6 +191,7 @@ func (a *apart) rotates(t *testing.T, client *harness.Client) {
 
 // The example as it is documented: keys and reports go by mutual TLS, and a call is rescued by another key.
 func TestMTLSExample(t *testing.T) {
+	t.Parallel()
 	a := startApart(t)
 	e, client, _ := a.host(t, a.ca, a.ca.PEM)
 	e.Start(t)
@@ -208,6 +209,7 @@ func TestMTLSExample(t *testing.T) {
 // Whoever shows no certificate of the authority, or speaks no TLS, gets no keys and can report nothing. The control plane's
 // log says why.
 func TestMTLSStrangersGetNothing(t *testing.T) {
+	t.Parallel()
 	a := startApart(t)
 	stranger := newAuthority(t)
 	e, client, _ := a.host(t, a.ca, a.ca.PEM)
@@ -285,6 +287,7 @@ func sum(stats map[string]int64) (total int64) {
 // Certificates are renewed on both sides while everything runs. Files that do not fit each other change nothing, and are
 // told of once.
 func TestMTLSRenewal(t *testing.T) {
+	t.Parallel()
 	a := startApart(t)
 	next := newAuthority(t)
 	e, client, dir := a.host(t, a.ca, slices.Concat(a.ca.PEM, next.PEM))
@@ -339,6 +342,7 @@ func TestMTLSRenewal(t *testing.T) {
 
 // `keywheel run` and `keywheel envoy-config` have Envoy speak TLS by the same settings; on a Unix socket there is none.
 func TestMTLSOfSettings(t *testing.T) {
+	t.Parallel()
 	ca, dir := newAuthority(t), t.TempDir()
 	install(t, dir, ca, ca.PEM, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
 	settings := func(addr string) map[string]string {
@@ -372,6 +376,7 @@ func TestMTLSOfSettings(t *testing.T) {
 
 // An address that other machines reach is refused without TLS, and the message names the settings.
 func TestMTLSIsAskedFor(t *testing.T) {
+	t.Parallel()
 	k := harness.NewKeywheel(t, harness.KeywheelOptions{Keys: harness.Keys(1, 0), Settings: map[string]string{"KEYWHEEL_XDS_ADDR": "0.0.0.0:18000"}})
 	_, stderr, exit := k.Output(t, "serve")
 	if exit != 2 || !strings.Contains(stderr, "set KEYWHEEL_TLS_CERT, KEYWHEEL_TLS_KEY and KEYWHEEL_TLS_CA") {

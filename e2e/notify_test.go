@@ -177,6 +177,7 @@ func assertDelivered(t *testing.T, s *harness.Stack, hook *sinks.HTTP, kills int
 // Telegram is away for an hour of the control plane's time, then busy, then talks nonsense; the mailbox is greylisted.
 // All is shown, and all arrives in the end.
 func TestReceiversInTrouble(t *testing.T) {
+	t.Parallel()
 	told := startPeople(t)
 	settings := told.settings()
 	settings["KEYWHEEL_NOTIFY_ROUTES"] = "threshold=log,telegram,email"
@@ -301,6 +302,7 @@ func medianCall(t *testing.T, s *harness.Stack, calls int) time.Duration {
 
 // A mail server that offers no encryption where it is required gets nothing; the same one with encryption gets all.
 func TestMailNeedsTLS(t *testing.T) {
+	t.Parallel()
 	ca, err := fakegroq.NewCA()
 	if err != nil {
 		t.Fatal(err)
@@ -338,6 +340,7 @@ func TestMailNeedsTLS(t *testing.T) {
 
 // `keywheel notify test` says for each receiver whether it took the message.
 func TestNotifyTest(t *testing.T) {
+	t.Parallel()
 	told := startPeople(t)
 	ntfy := sinks.StartNtfy(t)
 	settings := told.settings()

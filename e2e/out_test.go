@@ -16,6 +16,7 @@ var storyDay = time.Date(2025, 11, 18, 14, 0, 0, 0, time.UTC)
 
 // When every key is spent, Envoy itself refuses with the exact answer, and Groq is not asked. Until then no call fails.
 func TestAllKeysExhausted(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Keys:     harness.Keys(3, 600),
 		Groq:     fakegroq.Options{TokensFor: fakegroq.FixedTokens(60, 40)},
@@ -70,6 +71,7 @@ func TestAllKeysExhausted(t *testing.T) {
 // When Groq's own limit stops every key, the last one's answer passes unchanged, its Retry-After being the earliest over
 // all keys. After that Envoy refuses by itself.
 func TestAllKeysCooling(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	for id, wait := range map[string]time.Duration{"1": 20 * time.Minute, "2": 5 * time.Minute, "3": 10 * time.Minute} {
 		s.Script(t, id, fakegroq.Rule{Fault: fakegroq.RateTPD, Wait: fakegroq.Duration(wait)})
@@ -115,6 +117,7 @@ func retryWithin(t *testing.T, a harness.Answer, most time.Duration) {
 
 // Keys of one organization share its limits: when one is limited, the other is not even asked.
 func TestOrganizationsLimitHoldsForAllItsKeys(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Keys: []harness.Key{{ID: "1", Org: "a"}, {ID: "2", Org: "a"}, {ID: "3", Org: "b"}}})
 	a := s.H1.Do(t, harness.Call{Script: fakegroq.Rule{Fault: fakegroq.RateTPM, Only: "1", Wait: fakegroq.Duration(time.Hour)}})
 	if got := harness.KeysOf(s.Attempts(t, a.Tag)); a.Status != 200 || got != "1 3" {
@@ -124,6 +127,7 @@ func TestOrganizationsLimitHoldsForAllItsKeys(t *testing.T) {
 
 // A key that Groq does not know is shown as invalid and not asked again, and serves again once it is cleared.
 func TestInvalidKeyIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	s.Groq.RemoveKey(s.Keys[0].Secret)
 	for i, want := range []string{"1 2", "2", "2"} {

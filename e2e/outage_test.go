@@ -12,6 +12,7 @@ import (
 // started again each time. No client sees anything of it, also where a key's limit is reached meanwhile, and in the end
 // the ledger has every token.
 func TestControlPlaneOutage(t *testing.T) {
+	t.Parallel()
 	const clients, calls, perOutage = 16, 5_000, 2_000
 	s := harness.Start(t, harness.Options{
 		Keys: []harness.Key{{ID: "1", LimitTokens: 2_000_000}, {ID: "2", LimitTokens: 4_000_000}, {ID: "3"}},

@@ -134,6 +134,7 @@ func (e *edited) newSecret(id string) string {
 // The settings' files are edited in all the ways in which files are, while Keywheel runs: calls go by it soon, and the
 // audit has each.
 func TestSettingsAreEditedWhileItRuns(t *testing.T) {
+	t.Parallel()
 	e := startEdited(t)
 	one, two, three := e.Keys[0].Secret, e.Keys[1].Secret, e.Keys[2].Secret
 	const first, second = "keys:\n  1: {secret_file: " + secretFile + ", priority: %d, disabled: %t}\n", "  2: {priority: %d, label: Second}\n"
@@ -207,6 +208,7 @@ func (e *edited) shows(t *testing.T) []harness.Blob {
 // Edits that are no good keep the last good settings in force, say why and what to write, and never what a secret is;
 // good ones heal. What needs a restart is named.
 func TestBadEditsOfSettings(t *testing.T) {
+	t.Parallel()
 	e := startEdited(t)
 	one, two := e.Keys[0].Secret, e.Keys[1].Secret
 	yaml, env := "keys:\n  1: {secret_file: "+secretFile+"}\n", "GROQ_API_KEY_2="+two+"\n"
@@ -265,6 +267,7 @@ func (e *edited) assertRestartNamed(t *testing.T, env string) {
 
 // Who is told changes while Keywheel runs: nobody, a chat, another chat with the same bot, nobody again.
 func TestReceiversAreEdited(t *testing.T) {
+	t.Parallel()
 	e := startEdited(t)
 	chats := []*sinks.HTTP{sinks.StartTelegram(t, botToken), sinks.StartTelegram(t, botToken)}
 	env := "GROQ_API_KEY_2=" + e.Keys[1].Secret + "\n"

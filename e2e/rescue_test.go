@@ -31,6 +31,7 @@ func each(t *testing.T, s *harness.Stack, faults []fakegroq.Fault, test func(t *
 // When key 1 cannot serve, the client gets one 200 all the same, from key 2, with nothing in it of the failure. Only
 // what was served is charged.
 func TestAnotherKeyRescuesTheCall(t *testing.T) {
+	t.Parallel()
 	faults := []fakegroq.Fault{
 		fakegroq.RateTPM, fakegroq.RateTPD, fakegroq.RateRPM, fakegroq.RateRPD, fakegroq.RateBare, fakegroq.RateVague,
 		fakegroq.InvalidKey, fakegroq.OrgRestricted, fakegroq.SpendLimit, fakegroq.TermsRequired, fakegroq.Permission,
@@ -50,6 +51,7 @@ func TestAnotherKeyRescuesTheCall(t *testing.T) {
 // The same when the connection to Groq is reset before an answer. Groq may have charged key 1 for such a call, so that
 // it may be charged an estimate; key 2 is charged exactly.
 func TestAnotherKeyRescuesTheCallFromAReset(t *testing.T) {
+	t.Parallel()
 	for name, groq := range upstreams {
 		t.Run(name, func(t *testing.T) {
 			s := harness.Start(t, harness.Options{Groq: groq})
@@ -103,6 +105,7 @@ func rescued(t *testing.T, s *harness.Stack, c *harness.Client, call harness.Cal
 // What is the caller's own fault, or nobody's key's, passes unchanged, is tried once, and costs the key nothing: it goes
 // on serving, healthy.
 func TestCallersFaultsPassUnchanged(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	faults := []fakegroq.Fault{
 		fakegroq.TooLarge, fakegroq.EntityTooLarge, fakegroq.OTPM, fakegroq.BadRequest, fakegroq.ToolUseFailed,
@@ -131,6 +134,7 @@ func TestCallersFaultsPassUnchanged(t *testing.T) {
 
 // A stream that fails inside its 200 passes as it is: it cannot be taken back, and the key is not blamed.
 func TestErrorInsideAStreamPasses(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	for name, c := range s.Clients() {
 		a := c.Do(t, harness.Call{Stream: true, Script: fakegroq.Rule{Fault: fakegroq.StreamError}})

@@ -81,6 +81,7 @@ func (u *unexpected) Error() string {
 // What the API stored is there after a restart, under the master key only: the files hold no secret in any writing, and
 // whoever has them without that key, or with another one, has nothing. A new master key takes over from the old.
 func TestStoredSecretsAreSealed(t *testing.T) {
+	t.Parallel()
 	const newMaster = "CANARYnewMasterKey9hGa2eXc6pJf5vLq0Zb7d"
 	s, stored := startSealed(t)
 	secrets := []string{stored["1"], stored["2"], masterKey, newMaster}
@@ -169,6 +170,7 @@ func boxes(t *testing.T, s *harness.Stack) []string {
 // Without a master key no secret is taken in by the API, and the answer says what to do; everything else of a key can be
 // changed.
 func TestNoMasterKeyNoStoredSecret(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Keys: harness.Keys(2, 0)})
 	api := adminOf(t, s.Keywheel)
 	other := harness.Keys(1, 0)[0].Secret

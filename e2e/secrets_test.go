@@ -47,6 +47,7 @@ func headerText(h http.Header) string {
 
 // No key stands in anything that Envoy or Keywheel shows, logs or writes, with both of them talking as much as they can.
 func TestNoSecretIsShown(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{LogLevel: "trace", Settings: map[string]string{"KEYWHEEL_LOG_LEVEL": "debug"}})
 	blobs := traffic(t, s)
 	for _, page := range envoyPages {
@@ -97,6 +98,7 @@ func files(t *testing.T, dir string) []harness.Blob {
 // The Envoy that `keywheel run` starts has no key in its environment, its arguments or its files, though Keywheel itself
 // got them by its own environment.
 func TestEnvoysEnvironmentHoldsNoSecret(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Run: true})
 	if a := s.H1.Do(t, harness.Call{}); a.Status != 200 {
 		t.Fatalf("%s", a)

@@ -149,4 +149,3 @@ func openFiles(t *testing.T, pid int) int {
 	}
 	return len(entries)
 }
-

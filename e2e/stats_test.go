@@ -14,6 +14,7 @@ import (
 // Envoy's own statistics say what the simulated Groq says: every attempt and every token, by key. Rotations, rescues and
 // refusals are those that were made.
 func TestEnvoyStats(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	limited := fakegroq.Rule{Fault: fakegroq.RateTPD, Wait: fakegroq.Duration(time.Hour)}
 	limitedOn1 := limited

@@ -51,6 +51,7 @@ func trusting(t *testing.T, b harness.Bootstrap) {
 
 // A client that sends Envoy's retry, hedge and time-out headers spends one key once, also with an Envoy that trusts it.
 func TestClientCannotSteerRetries(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Groq:      fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
 		Bootstrap: func(b harness.Bootstrap) { trusting(t, b) },
@@ -77,6 +78,7 @@ func TestClientCannotSteerRetries(t *testing.T) {
 // What a client says of itself stays here: its own key, however often it is given, its cookies, its organization, and
 // whatever calls itself Keywheel's. And Groq's cookies do not come back.
 func TestClientsOwnHeadersStay(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	const canary = "canary-of-the-client"
 	header := http.Header{
@@ -117,6 +119,7 @@ func TestClientsOwnHeadersStay(t *testing.T) {
 
 // Only the endpoints of the list pass; every other gets 403 and never reaches Groq.
 func TestOtherEndpointsAreRefused(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{})
 	for version, c := range s.Clients() {
 		for _, e := range []harness.Call{
@@ -137,6 +140,7 @@ func TestOtherEndpointsAreRefused(t *testing.T) {
 
 // An attempt without the gate's mark spends no key: neither on a route without the gate, nor as a mirror's copy.
 func TestAttemptWithoutItsGateSpendsNothing(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
 		Bootstrap: func(b harness.Bootstrap) {
@@ -212,6 +216,7 @@ func clone(t *testing.T, v map[string]any) map[string]any {
 
 // Another route of the same listener passes untouched, a WebSocket upgrade too.
 func TestOtherRoutesPassUntouched(t *testing.T) {
+	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "websocket" {
 			echoUpgrade(w)
@@ -289,6 +294,7 @@ func upgradeAndEcho(t *testing.T, addr string) {
 
 // A call that comes back to Keywheel, because something before Groq leads there, ends with 508 instead of going round.
 func TestLoopEnds(t *testing.T) {
+	t.Parallel()
 	var target atomic.Pointer[url.URL]
 	var passes atomic.Int64
 	relay := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -313,6 +319,7 @@ func TestLoopEnds(t *testing.T) {
 
 // Without a control plane Envoy says so at once, and serves as soon as it is there.
 func TestNoAssignment(t *testing.T) {
+	t.Parallel()
 	harness.EnvoyBinary(t)
 	keys := harness.Keys(1, 0)
 	groq := harness.StartGroq(t, fakegroq.Options{}, keys)

@@ -65,6 +65,7 @@ func TestCleanStopUnderLoad(t *testing.T) {
 
 // An Envoy that dies under `keywheel run` is started again, and that is said.
 func TestRunStartsADeadEnvoyAgain(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Run: true, Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)}})
 	if a := s.H1.Do(t, harness.Call{}); a.Status != 200 {
 		t.Fatalf("before: %s", a)
@@ -90,6 +91,7 @@ func TestRunStartsADeadEnvoyAgain(t *testing.T) {
 
 // A call that ends right after a usage report has gone, and right before Envoy ends, is reported all the same.
 func TestLastCallIsReported(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000), Remember: -1}})
 	if a := s.H1.Do(t, harness.Call{}); a.Status != 200 {
 		t.Fatalf("the first call: %s", a)

@@ -14,6 +14,7 @@ import (
 
 // Groq is reached as api.groq.com, by SNI and Host, over HTTP/2 where it is offered and over HTTP/1.1 where it is not.
 func TestTLSUpstreamIsReachedByItsName(t *testing.T) {
+	t.Parallel()
 	for proto, tls := range map[string]*fakegroq.TLS{"HTTP/2.0": {}, "HTTP/1.1": {NoHTTP2: true}} {
 		t.Run(proto, func(t *testing.T) {
 			s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TLS: tls, TokensFor: fakegroq.UniqueTokens(1000)}})
@@ -37,6 +38,7 @@ func TestTLSUpstreamIsReachedByItsName(t *testing.T) {
 // With a certificate for another name, or from an authority that is not trusted, not one request leaves: the client gets
 // 503, the log says why, and nothing is charged.
 func TestBadCertificate(t *testing.T) {
+	t.Parallel()
 	ca, err := fakegroq.NewCA()
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +72,7 @@ func TestBadCertificate(t *testing.T) {
 
 // `keywheel run` by itself reaches an upstream over TLS: the authorities come from SSL_CERT_FILE, the name from the URL.
 func TestRunReachesATLSUpstream(t *testing.T) {
+	t.Parallel()
 	ca, err := fakegroq.NewCA()
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +100,7 @@ func TestRunReachesATLSUpstream(t *testing.T) {
 
 // A model that thinks for longer than Envoy's usual 15 seconds is not cut.
 func TestSilenceIsNotCut(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{Groq: fakegroq.Options{TLS: &fakegroq.TLS{}, TokensFor: fakegroq.UniqueTokens(1000)}})
 	silent := fakegroq.Rule{Silence: fakegroq.Duration(20 * time.Second)}
 	var wg sync.WaitGroup

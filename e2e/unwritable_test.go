@@ -30,6 +30,7 @@ func limitFiles(t *testing.T, pid int, size uint64) {
 // While the store takes nothing, and so neither the audit nor any change is kept, changes are refused and change nothing;
 // what is known can still be read, and calls are served as before. Afterwards all is as if nothing had been.
 func TestChangesThatCannotBeKept(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Keys: harness.Keys(2, 0), Groq: fakegroq.Options{TokensFor: fakegroq.UniqueTokens(1000)},
 		Settings: map[string]string{"KEYWHEEL_MASTER_KEY": masterKey, "KEYWHEEL_ADMIN_TOKEN": adminToken},

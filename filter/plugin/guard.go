@@ -111,4 +111,4 @@ func (v *vm) renew() {
 	v.beatMS = 0
 }
 
-func newID() uint32 { return 1 + rand.Uint32N(1<<32-1) }
+func newID() uint32 { return 1 + rand.Uint32N(1<<32-1) } //nolint:gosec // a name, no secret

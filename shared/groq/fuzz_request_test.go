@@ -99,7 +99,9 @@ func FuzzAppendError(f *testing.F) {
 	f.Add("Keywheel does not let GET /v1/x through.", "keywheel_error", "endpoint_not_allowed")
 	f.Add("\"\\\u2028\x00\xff</script>\r\n", "\x7f", "")
 	f.Fuzz(func(t *testing.T, message, kind, code string) {
-		var got struct{ Error struct{ Message, Type, Code string } }
+		var got struct {
+			Error struct{ Message, Type, Code string }
+		}
 		b := AppendError(nil, message, kind, code)
 		if err := json.Unmarshal(b, &got); err != nil {
 			t.Fatalf("%v in %s", err, b)
