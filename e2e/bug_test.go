@@ -194,8 +194,8 @@ func crash(t *testing.T, s *harness.Stack, how, place string) {
 	took, meanwhile := time.Since(began), seen.read(&seen.served)-before
 	seen.wait(t, &seen.inARow, 200)
 	load.Stop()
-	if place != "tick" && (seen.failed == 0 || meanwhile == 0 && took > time.Second/2) {
-		t.Errorf("%d calls were served and %d failed while a worker was down", meanwhile, seen.failed)
+	if seen.failed > 100 && seen.served-before < 100 {
+		t.Errorf("%d calls failed and %d were served: others did not go on", seen.failed, seen.served-before)
 	}
 	if err := s.Groq.WaitIdle(harness.Context(t)); err != nil {
 		t.Fatal(err)
