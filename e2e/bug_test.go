@@ -78,6 +78,14 @@ func TestAPanicCostsOneCall(t *testing.T) {
 					}
 					return nil
 				})
+				if c.place == "start" { // the worker takes the push over at its next tick
+					harness.Eventually(t, "the push is taken over", func() error {
+						if a := client.Do(t, harness.Call{}); a.Status != 200 {
+							return fmt.Errorf("%s", a)
+						}
+						return nil
+					})
+				}
 				if a := client.Do(t, harness.Call{}); a.Status != 200 || a.Key != "1" {
 					t.Errorf("%s: the next call: %s", version, a)
 				}
