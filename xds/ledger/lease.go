@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // conn is a connection over which reports come.
@@ -13,6 +15,14 @@ type conn struct {
 	running      int // reports on it that are being taken in
 	closed       bool
 	incarnations map[*incarnation]struct{}
+}
+
+// rememberGone is how many closed connections are remembered in case that a report of theirs is still to be seen.
+const rememberGone = 1024
+
+func newGone() *simplelru.LRU[uint64, struct{}] {
+	gone, _ := simplelru.NewLRU[uint64, struct{}](rememberGone, nil) // fails only for sizes below 1
+	return gone
 }
 
 // minLease is the shortest silence after which an Envoy is taken for dead.
@@ -33,7 +43,7 @@ func (l *Ledger) connected(p Peer) (end func(context.Context)) {
 	defer l.mu.Unlock()
 	c := l.conns[p.ConnID]
 	if c == nil {
-		c = &conn{id: p.ConnID, local: p.Local, incarnations: map[*incarnation]struct{}{}}
+		c = &conn{id: p.ConnID, local: p.Local, incarnations: map[*incarnation]struct{}{}, closed: l.gone.Remove(p.ConnID)}
 		l.conns[p.ConnID] = c
 	}
 	c.running++
@@ -61,14 +71,16 @@ func (l *Ledger) bind(p Peer, inc *incarnation) {
 func (l *Ledger) ConnClosed(ctx context.Context, id uint64) error {
 	l.mu.Lock()
 	c := l.conns[id]
-	if c == nil || c.running > 0 {
-		if c != nil {
-			c.closed = true
-		}
-		l.mu.Unlock()
-		return nil
+	switch {
+	case c == nil: // an Envoy that stops sends its last report and closes: the report may be seen after that
+		l.gone.Add(id, struct{}{})
+	case c.running > 0:
+		c.closed, c = true, nil
 	}
 	l.mu.Unlock()
+	if c == nil {
+		return nil
+	}
 	return l.connGone(ctx, c)
 }
 

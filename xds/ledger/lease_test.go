@@ -115,6 +115,21 @@ func TestConnectionClosesDuringAReport(t *testing.T) {
 	}
 }
 
+// A connection that is seen to be closed before its only report is: the sender is as dead as any.
+func TestConnectionClosesBeforeItsReportIsSeen(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	e := w.newEnvoy()
+	e.spend(today, "1.1", 100)
+	closeConn(t, w, e.peer.ConnID)
+	w.send(e)
+	if w.held("1") != 0 || len(w.conns) != 0 || len(w.living) != 0 {
+		t.Errorf("it lives on; %d connections", len(w.conns))
+	}
+	if used := w.View().Keys[0].Used; used != 100 {
+		t.Errorf("%d tokens are used", used)
+	}
+}
+
 func TestSecondEnvoyGetsItsShare(t *testing.T) {
 	w := newWorld(t, bigKeys())
 	a, b := w.newEnvoy(), w.newEnvoy()

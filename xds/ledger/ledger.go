@@ -13,6 +13,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -100,6 +101,7 @@ type Ledger struct {
 
 	// What follows is not kept.
 	conns      map[uint64]*conn
+	gone       *simplelru.LRU[uint64, struct{}] // connections that were closed before a report of theirs was seen
 	nodes      map[string]*node
 	rings      map[string]*ring // by key ID
 	poolRing   ring
@@ -155,7 +157,7 @@ func empty(o Options) *Ledger {
 		sources: map[sourceID]*source{}, gates: map[gateID]*gate{}, days: map[quota.Window]*day{},
 		crossed: map[crossedID]*crossed{}, series: map[crossedID]*series{}, documents: map[string]*document{},
 		findings: map[findingID]*finding{}, living: map[*incarnation]struct{}{},
-		unsure: map[record]struct{}{}, conns: map[uint64]*conn{}, nodes: map[string]*node{}, rings: map[string]*ring{},
+		unsure: map[record]struct{}{}, conns: map[uint64]*conn{}, gone: newGone(), nodes: map[string]*node{}, rings: map[string]*ring{},
 		callers: map[gateID]*callers{}, tallies: map[quota.Window]*tally{},
 		models: map[quota.Window]map[string]struct{}{}, meta: &meta{}, tokens: &reportToken{},
 	}
