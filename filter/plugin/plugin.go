@@ -15,6 +15,7 @@ package plugin
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -259,6 +260,9 @@ func (r *root) OnTick() {
 	r.tell()
 	r.fetch()
 	r.vm.report(r.remote.cluster(), false)
+	// No callback waits for anything, so that the collector's goroutines run here or never: a collection that has begun
+	// would not end, and memory would grow meanwhile.
+	runtime.Gosched()
 }
 
 func (r *root) tick(ms uint32) {
