@@ -15,6 +15,7 @@ type way struct {
 	addr  string // host:port that clients call
 	envoy *harness.Envoy
 	of    []figures // one for each shape
+	part  int       // a slow way makes one call for so many of the others'; 0: as many
 }
 
 func (w *way) pid() int {
