@@ -13,11 +13,12 @@ package ledger
 import (
 	"context"
 	"errors"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
