@@ -43,7 +43,7 @@ func (l *Ledger) connected(p Peer) (end func(context.Context)) {
 	defer l.mu.Unlock()
 	c := l.conns[p.ConnID]
 	if c == nil {
-		c = &conn{id: p.ConnID, local: p.Local, incarnations: map[*incarnation]struct{}{}, closed: l.gone.Remove(p.ConnID)}
+		c = &conn{id: p.ConnID, local: p.Local, incarnations: map[*incarnation]struct{}{}, closed: l.gone.Contains(p.ConnID)}
 		l.conns[p.ConnID] = c
 	}
 	c.running++
@@ -71,10 +71,8 @@ func (l *Ledger) bind(p Peer, inc *incarnation) {
 func (l *Ledger) ConnClosed(ctx context.Context, id uint64) error {
 	l.mu.Lock()
 	c := l.conns[id]
-	switch {
-	case c == nil: // an Envoy that stops sends its last report and closes: the report may be seen after that
-		l.gone.Add(id, struct{}{})
-	case c.running > 0:
+	l.gone.Add(id, struct{}{}) // an Envoy that stops sends its last report and closes: the report may be seen after that
+	if c != nil && c.running > 0 {
 		c.closed, c = true, nil
 	}
 	l.mu.Unlock()

@@ -115,18 +115,23 @@ func TestConnectionClosesDuringAReport(t *testing.T) {
 	}
 }
 
-// A connection that is seen to be closed before its only report is: the sender is as dead as any.
+// A connection that is seen to be closed before its last report is, or its only one: the sender is as dead as any.
 func TestConnectionClosesBeforeItsReportIsSeen(t *testing.T) {
-	w := newWorld(t, threeKeys())
-	e := w.newEnvoy()
-	e.spend(today, "1.1", 100)
-	closeConn(t, w, e.peer.ConnID)
-	w.send(e)
-	if w.held("1") != 0 || len(w.conns) != 0 || len(w.living) != 0 {
-		t.Errorf("it lives on; %d connections", len(w.conns))
-	}
-	if used := w.View().Keys[0].Used; used != 100 {
-		t.Errorf("%d tokens are used", used)
+	for _, reports := range []int{0, 2} {
+		w := newWorld(t, threeKeys())
+		e := w.newEnvoy()
+		for range reports {
+			w.send(e)
+		}
+		e.spend(today, "1.1", 100)
+		closeConn(t, w, e.peer.ConnID)
+		w.send(e)
+		if w.held("1") != 0 || len(w.conns) != 0 || len(w.living) != 0 {
+			t.Errorf("after %d reports before, it lives on; %d connections", reports, len(w.conns))
+		}
+		if used := w.View().Keys[0].Used; used != 100 {
+			t.Errorf("%d tokens are used", used)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ type Ledger struct {
 
 	// What follows is not kept.
 	conns      map[uint64]*conn
-	gone       *simplelru.LRU[uint64, struct{}] // connections that were closed before a report of theirs was seen
+	gone       *simplelru.LRU[uint64, struct{}] // connections that were closed, the newest: reports of theirs may be seen later
 	nodes      map[string]*node
 	rings      map[string]*ring // by key ID
 	poolRing   ring
