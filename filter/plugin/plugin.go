@@ -254,6 +254,9 @@ func (r *root) OnTick() {
 	r.vm.sure, r.vm.inUse = sure{}, ""
 	r.vm.renew()
 	r.again()
+	if tries := r.vm.tries; tries != nil { // it may not tick itself
+		tries.again()
+	}
 	r.vm.releaseHeld(r.id)
 	r.vm.beat()
 	fault(atTick)
