@@ -48,15 +48,13 @@ func TestSoak(t *testing.T) {
 			relay.Cut()
 		}
 		held = append(held, holds(t, s, loads))
+		t.Logf("after %s: %+v", time.Since(begun).Round(time.Second), held[i])
 		if time.Since(begun) > soakTime {
 			break
 		}
 	}
 	for _, l := range loads {
 		l.Stop()
-	}
-	for _, h := range held {
-		t.Logf("%+v", h)
 	}
 	if len(held) < 8 {
 		t.Fatalf("%d samples in %s say nothing", len(held), time.Since(begun))
