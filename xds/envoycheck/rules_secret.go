@@ -106,7 +106,7 @@ func (c *checker) checkTraced(place string, tags value) {
 
 func (c *checker) addEchoed(place string, at value) {
 	c.add(finding{code: "authorization-echoed", place: place, at: at,
-		wrong: "Answers carry what the request's Authorization was, and that is the Groq key: every client gets it.",
+		wrong: "Answers carry what the request's Authorization was, and that is the Groq key: clients get it wherever the gate does not take it off.",
 		write: "# take it out; x-keywheel-key says which key served the call"})
 }
 
