@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,13 +150,21 @@ func TestReportsLostAndRepeated(t *testing.T) {
 	}()
 	s, relay := relayed(t, seed, map[string]string{"KEYWHEEL_REPORT_INTERVAL": "100ms"})
 	load := startServed(t, s, 8)
-	treated := make(chan harness.Treatment, 1<<16)
+	var mu sync.Mutex
+	count := map[harness.Treatment]int{}
 	relay.Treat(func(harness.Report) harness.Treatment {
 		how := <-draws
-		treated <- how
+		mu.Lock()
+		defer mu.Unlock()
+		count[how]++
 		return how
 	})
-	for range harness.Scale(20, 200) {
+	kinds := func() int { // of what befell reports so far
+		mu.Lock()
+		defer mu.Unlock()
+		return len(count)
+	}
+	for i := 0; i < harness.Scale(20, 200) || kinds() < 4 && i < 10_000; i++ {
 		load.more(t, 50)
 		acked := relay.Acknowledged()
 		for id, k := range s.Keywheel.Keys(t) {
@@ -166,10 +175,8 @@ func TestReportsLostAndRepeated(t *testing.T) {
 	}
 	load.Stop()
 	s.AssertOracle(t)
-	count := map[harness.Treatment]int{}
-	for range len(treated) {
-		count[<-treated]++
-	}
+	mu.Lock()
+	defer mu.Unlock()
 	t.Logf("%d calls; %d reports delivered, %d lost, %d answers lost, %d repeated", load.calls, count[harness.Delivered],
 		count[harness.RequestLost], count[harness.AnswerLost], count[harness.Repeated])
 	for _, how := range []harness.Treatment{harness.RequestLost, harness.AnswerLost, harness.Repeated} {
