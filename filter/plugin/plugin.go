@@ -289,17 +289,13 @@ func (r *root) hasten() {
 	r.tick(uint32(min(tickMS, max(1, v.book.Sender().SentMS+gap-hostMS()))))
 }
 
-// OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context. What is unsaid is then left to
-// the one that lives on: a report of this context's ends with it, and would keep others from sending theirs for a while.
+// OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context.
 func (r *root) OnPluginDone() (done bool) {
 	done = true // else the host would keep the context for ever
 	defer r.vm.guard(atDone)
 	fault(atDone)
-	newest := r.vm.tries == r
+	r.vm.report(r.remote.cluster(), true)
 	r.stopTicking()
-	if newest || r.vm.gates == 0 {
-		r.vm.report(r.remote.cluster(), true)
-	}
 	return done
 }
 
