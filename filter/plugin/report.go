@@ -42,14 +42,18 @@ func (v *vm) report(cluster string, last bool) {
 		default:
 			return false
 		}
-		s.VM, s.LeaseMS, s.SentMS = v.id, host+leaseIntervals*interval, host
 		s.Seq++
+		if !last { // the answer to a last one may find nobody: it takes nobody's turn
+			s.VM, s.LeaseMS, s.SentMS = v.id, host+leaseIntervals*interval, host
+		}
 		return true
 	})
 	if !won {
 		return
 	}
-	v.earlyMS, v.urgentMS, v.sentMS = 0, 0, host
+	if v.sentMS = host; !last {
+		v.earlyMS, v.urgentMS = 0, 0
+	}
 	body := protocol.AppendReport(nil, reporter.Build(v.book, reporter.Identity{
 		Node: v.node, Incarnation: v.process(), NowMS: v.instant().NowMS, HostMS: host,
 		Config: a.Generation, Mode: v.mode(), InForce: a.Keys,
