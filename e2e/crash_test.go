@@ -24,38 +24,6 @@ func relayed(t *testing.T, seed uint64, settings map[string]string) (*harness.St
 	return s, relay
 }
 
-// served counts calls of a load that must all be answered 200.
-type served struct {
-	*harness.Load
-	calls int
-}
-
-func startServed(t *testing.T, s *harness.Stack, clients int) *served {
-	t.Helper()
-	l := &served{}
-	failed := 0
-	l.Load = harness.StartLoad(t, s.H1, clients, harness.Call{}, func(_ int, a harness.Answer, err error) bool {
-		l.calls++
-		if err != nil || a.Err != nil || a.Status != 200 {
-			t.Errorf("call %d: %v, %s", l.calls, err, a)
-			failed++
-		}
-		return failed < 10
-	})
-	return l
-}
-
-// more waits until so many more calls are answered.
-func (l *served) more(t *testing.T, calls int) {
-	t.Helper()
-	from := 0
-	l.Look(func() { from = l.calls })
-	l.WaitFor(t, "more calls are answered", func() bool { return l.calls >= from+calls || t.Failed() })
-	if t.Failed() {
-		t.FailNow()
-	}
-}
-
 // The control plane is killed at random moments under load, every second time while a usage report is with it, and
 // started again. No client sees anything of it. What was acknowledged is there after each start, at no time does the
 // ledger have more than was served, and in the end it has exactly that.

@@ -23,20 +23,8 @@ func TestRestoreUnderLoad(t *testing.T) {
 	api, store := adminOf(t, s.Keywheel), filepath.Join(s.Keywheel.Dir, "keywheel.db")
 	replaced := harness.Keys(1, 0)[0].Secret
 	s.Groq.AddKey(fakegroq.Key{Secret: replaced, Name: "replaced"})
-	calls := 0
-	load := harness.StartLoad(t, s.H1, 4, harness.Call{}, func(_ int, a harness.Answer, err error) bool {
-		calls++
-		if err != nil || a.Err != nil || a.Status != 200 {
-			t.Errorf("a client got %v, %s", err, a)
-		}
-		return !t.Failed()
-	})
-	more := func() {
-		t.Helper()
-		until := 0
-		load.Look(func() { until = calls + 300 })
-		load.WaitFor(t, "more calls are served", func() bool { return calls >= until || t.Failed() })
-	}
+	load := startServed(t, s, 4)
+	more := func() { load.more(t, 300) }
 	run := func(says string, args ...string) {
 		t.Helper()
 		out, errs, exit := s.Keywheel.Output(t, args...)

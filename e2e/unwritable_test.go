@@ -36,20 +36,8 @@ func TestChangesThatCannotBeKept(t *testing.T) {
 		Settings: map[string]string{"KEYWHEEL_MASTER_KEY": masterKey, "KEYWHEEL_ADMIN_TOKEN": adminToken},
 	})
 	secret := harness.Keys(1, 0)[0].Secret
-	calls := 0
-	load := harness.StartLoad(t, s.H1, 4, harness.Call{}, func(_ int, a harness.Answer, err error) bool {
-		calls++
-		if err != nil || a.Err != nil || a.Status != 200 || a.Key != "1" {
-			t.Errorf("a client got %v, %s", err, a)
-		}
-		return !t.Failed()
-	})
-	more := func() {
-		t.Helper()
-		until := 0
-		load.Look(func() { until = calls + 300 })
-		load.WaitFor(t, "more calls are served", func() bool { return calls >= until || t.Failed() })
-	}
+	load := startServed(t, s, 4, func(a harness.Answer) bool { return a.Key == "1" })
+	more := func() { load.more(t, 300) }
 	more()
 	limitFiles(t, s.Keywheel.Pid(), 2*uint64(os.Getpagesize())) // of the store, room for the heads alone
 	for _, r := range []struct{ method, path, body string }{

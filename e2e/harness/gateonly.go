@@ -1,8 +1,6 @@
 package harness
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,12 +55,8 @@ func (b Bootstrap) WasmPlugin(t testing.TB) {
 // pluginOfREADME is the one block of README.md that configures a gate alone.
 func pluginOfREADME(t testing.TB) map[string]any {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(Root(t), "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var found []map[string]any
-	for i, block := range strings.Split(string(text), "```") {
+	for i, block := range strings.Split(ReadFile(t, "README.md").Text, "```") {
 		body, isYAML := strings.CutPrefix(block, "yaml\n")
 		if i%2 == 0 || !isYAML || !strings.Contains(body, "root_id: "+protocol.GateOnlyResource) {
 			continue

@@ -1,37 +1,19 @@
 package harness
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
-	"sync"
 	"syscall"
 	"testing"
 	"unsafe"
+
+	"keywheel/xds/logging/loggingtest"
 )
 
-// terminal is a pseudo-terminal of a child's, and what stands on it.
-type terminal struct {
-	mu    sync.Mutex
-	shown bytes.Buffer
-}
-
-func (s *terminal) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.shown.Write(p)
-}
-
-func (s *terminal) find(pattern *regexp.Regexp) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(pattern.Find(s.shown.Bytes()))
-}
-
-// openTerminal makes a terminal, and returns the end that a child writes to.
-func openTerminal(t testing.TB) (*terminal, *os.File) {
+// openTerminal makes a pseudo-terminal, and returns what stands on it and the end that a child writes to.
+func openTerminal(t testing.TB) (*loggingtest.Buffer, *os.File) {
 	t.Helper()
 	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -48,7 +30,7 @@ func openTerminal(t testing.TB) (*terminal, *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &terminal{}
+	s := &loggingtest.Buffer{}
 	go func() { _, _ = ours.WriteTo(s) }() // until the child has ended
 	return s, theirs
 }
@@ -66,7 +48,7 @@ func (k *Keywheel) StartOnTerminal(t testing.TB, subcommand string) string {
 	_ = theirs.Close() // the child has its own
 	var found string
 	Eventually(t, "the terminal shows the link", func() error {
-		if found = shown.find(link); found == "" {
+		if found = link.FindString(shown.String()); found == "" {
 			return errors.New("it does not")
 		}
 		return nil

@@ -31,22 +31,9 @@ func (r *Roster) Restore(ctx context.Context, account Restorer, records []store.
 	if err != nil {
 		return 0, err
 	}
-	kept, err := json.Marshal(edits)
-	if err != nil {
-		return 0, err
-	}
-	old := r.Keys()
-	r.hold(old, slices.Concat(old, keys))
-	generation, err = account.Restore(ctx, ledger.Restoration{
-		Records: records, Keys: configs(keys), Documents: map[string][]byte{document: kept}, Audit: by,
+	return r.commit(keys, edits, func(kept map[string][]byte) (int64, error) {
+		return account.Restore(ctx, ledger.Restoration{Records: records, Keys: configs(keys), Documents: kept, Audit: by})
 	})
-	if err != nil {
-		r.hold(old, old)
-		return 0, err
-	}
-	r.edits = edits
-	r.hold(keys, keys)
-	return generation, nil
 }
 
 // Restorer is the account that a backup takes the place of.

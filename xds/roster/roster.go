@@ -170,6 +170,14 @@ func (r *Roster) apply(ctx context.Context, edits map[string]edit, by *audit.Ent
 	if err != nil {
 		return 0, err
 	}
+	return r.commit(keys, edits, func(kept map[string][]byte) (int64, error) {
+		return r.account.Reconfigure(ctx, ledger.Change{Keys: configs(keys), Documents: kept, Audit: by})
+	})
+}
+
+// commit puts keys in force, which the settings and edits make, once the account took them and what is kept of the edits.
+// The caller holds changing. On an error nothing has changed.
+func (r *Roster) commit(keys []Key, edits map[string]edit, account func(kept map[string][]byte) (int64, error)) (generation int64, err error) {
 	kept, err := json.Marshal(edits)
 	if err != nil {
 		return 0, err
@@ -177,7 +185,7 @@ func (r *Roster) apply(ctx context.Context, edits map[string]edit, by *audit.Ent
 	// The account may name a new key or credential before it returns, so its secret is known before.
 	old := r.Keys()
 	r.hold(old, slices.Concat(old, keys))
-	generation, err = r.account.Reconfigure(ctx, ledger.Change{Keys: configs(keys), Documents: map[string][]byte{document: kept}, Audit: by})
+	generation, err = account(map[string][]byte{document: kept})
 	if err != nil {
 		r.hold(old, old)
 		return 0, err
