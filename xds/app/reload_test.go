@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -17,94 +16,12 @@ import (
 	"keywheel/xds/config"
 	"keywheel/xds/event"
 	"keywheel/xds/notify"
+	"keywheel/xds/notify/outboxtest"
 )
 
-// box is an outbox in memory.
-type box struct {
-	mu     sync.Mutex
-	all    []event.Notification
-	signal chan struct{}
-}
-
-func newBox() *box { return &box{signal: make(chan struct{}, 1)} }
-
-// add puts n notifications for a receiver into it.
-func (b *box) add(n int, receiver string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for range n {
-		seq := int64(len(b.all) + 1)
-		id := fmt.Sprint("id-", seq)
-		e := event.Event{ID: seq, At: time.Now(), Kind: event.Threshold, Level: event.Warning, Key: "1", Keys: 3, Percent: 75, Used: 75, Limit: 100, Unit: event.Tokens}
-		b.all = append(b.all, event.Notification{Seq: seq, ID: id, Message: id, Receiver: receiver, Event: e, State: event.Waiting})
-	}
-	select {
-	case b.signal <- struct{}{}:
-	default:
-	}
-}
-
-func (b *box) Outbox() <-chan struct{} { return b.signal }
-
-func (b *box) Waiting(receiver string, limit int) []event.Notification {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var out []event.Notification
-	for _, n := range b.all {
-		if n.Receiver == receiver && n.State == event.Waiting && len(out) < limit {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-func (b *box) change(ns []event.Notification, f func(*event.Notification)) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, n := range ns {
-		f(&b.all[n.Seq-1])
-	}
-	return nil
-}
-
-func (b *box) Bundle(_ context.Context, ns []event.Notification) error {
-	return b.change(ns, func(n *event.Notification) { n.Message = ns[0].ID })
-}
-
-func (b *box) Sent(_ context.Context, ns []event.Notification) error {
-	return b.change(ns, func(n *event.Notification) { n.State = event.Sent })
-}
-
-func (b *box) Postpone(_ context.Context, ns []event.Notification, wait time.Duration, _ string) error {
-	return b.change(ns, func(n *event.Notification) { n.NextAt = time.Now().Add(wait) })
-}
-
-func (b *box) GiveUp(_ context.Context, ns []event.Notification, _ string) error {
-	return b.change(ns, func(n *event.Notification) { n.State = event.Failed })
-}
-
-func (b *box) GiveUpOthers(_ context.Context, receivers []string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range b.all {
-		if n := &b.all[i]; n.State == event.Waiting && !slices.Contains(receivers, n.Receiver) {
-			n.State = event.Failed
-		}
-	}
-	return nil
-}
-
-// states counts a receiver's notifications by state.
-func (b *box) states(receiver string) map[event.State]int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	out := map[event.State]int{}
-	for _, n := range b.all {
-		if n.Receiver == receiver {
-			out[n.State]++
-		}
-	}
-	return out
+// warning is what people are told of.
+func warning() event.Event {
+	return event.Event{At: time.Now(), Kind: event.Threshold, Level: event.Warning, Key: "1", Keys: 3, Percent: 75, Used: 75, Limit: 100, Unit: event.Tokens}
 }
 
 // person takes a moment for each message, and remembers of which events it was told.
@@ -143,14 +60,14 @@ func late() *person { return &person{takes: func() time.Duration { return time.H
 // crowd are people in a bubble, with their outbox.
 type crowd struct {
 	*people
-	box  *box
+	box  *outboxtest.Box
 	stop func() // and wait until nobody is told any more
 }
 
 // gather has people who are told while they run.
 func gather(t *testing.T, first ...notify.Receiver) *crowd {
 	t.Helper()
-	b := newBox()
+	b := outboxtest.New(time.Now)
 	c := &crowd{people: &people{outbox: b}, box: b}
 	c.now(first...)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -193,7 +110,7 @@ func TestReceiversAreSwapped(t *testing.T) {
 		var adding sync.WaitGroup
 		adding.Go(func() {
 			for range 300 {
-				c.box.add(1, "email")
+				c.box.Add(1, warning(), "email")
 				<-time.After(moment())
 			}
 		})
@@ -212,7 +129,7 @@ func TestReceiversAreSwapped(t *testing.T) {
 		adding.Wait()
 		<-time.After(time.Minute)
 		c.stop()
-		if diff := cmp.Diff(map[event.State]int{event.Sent: 300}, c.box.states("email")); diff != "" {
+		if diff := cmp.Diff(map[event.State]int{event.Sent: 300}, c.box.States("email")); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		var all []int64
@@ -238,20 +155,20 @@ func TestOthersAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		email, telegram, slack := quick(), late(), quick()
 		c := gather(t, receiver("email", email), receiver("telegram", telegram))
-		c.box.add(2, "email")
-		c.box.add(2, "telegram")
+		c.box.Add(2, warning(), "email")
+		c.box.Add(2, warning(), "telegram")
 		<-time.After(time.Second)
 		if got := c.names(); !slices.Equal(got, []string{"email", "telegram"}) {
 			t.Errorf("told are %v", got)
 		}
 		c.now(receiver("email", email), receiver("slack", slack))
-		c.box.add(1, "email")
-		c.box.add(1, "slack")
+		c.box.Add(1, warning(), "email")
+		c.box.Add(1, warning(), "slack")
 		<-time.After(time.Second)
 		for name, want := range map[string]map[event.State]int{
 			"email": {event.Sent: 3}, "slack": {event.Sent: 1}, "telegram": {event.Failed: 2},
 		} {
-			if diff := cmp.Diff(want, c.box.states(name)); diff != "" {
+			if diff := cmp.Diff(want, c.box.States(name)); diff != "" {
 				t.Errorf("%s: -want +got:\n%s", name, diff)
 			}
 		}
@@ -267,7 +184,7 @@ func TestOthersAreTold(t *testing.T) {
 			t.Errorf("a new event goes to %v", got.Receivers)
 		}
 		c.now() // nobody
-		c.box.add(1, "email")
+		c.box.Add(1, warning(), "email")
 		<-time.After(time.Second)
 		if c.names() != nil || len(c.Try(t.Context())) != 0 || len(c.Route(&e).Receivers) != 0 {
 			t.Errorf("told are %v", c.names())
@@ -281,7 +198,7 @@ func TestSlowReceiverIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs, next := late(), quick()
 		c := gather(t, receiver("email", hangs))
-		c.box.add(1, "email")
+		c.box.Add(1, warning(), "email")
 		<-time.After(time.Second)
 		began := time.Now()
 		c.now(receiver("email", next))
@@ -303,7 +220,7 @@ func TestNobodyIsToldAfterTheEnd(t *testing.T) {
 		c := gather(t, receiver("email", p))
 		c.stop()
 		c.now(receiver("email", p))
-		c.box.add(1, "email")
+		c.box.Add(1, warning(), "email")
 		<-time.After(time.Minute)
 		if got := p.told(); len(got) != 0 {
 			t.Errorf("told of %v", got)
@@ -315,11 +232,11 @@ func TestNobodyIsToldAfterTheEnd(t *testing.T) {
 func TestSettingsBeforeTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := quick(), quick()
-		b := newBox()
+		b := outboxtest.New(time.Now)
 		c := &crowd{people: &people{outbox: b}, box: b}
 		c.now(receiver("email", first))
 		c.now(receiver("email", second))
-		b.add(1, "email")
+		b.Add(1, warning(), "email")
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

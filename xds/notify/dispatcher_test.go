@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"keywheel/xds/event"
+	"keywheel/xds/notify/outboxtest"
 )
 
 func TestSlowReceiverDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, quick := &peer{answer: hang}, &peer{}
-		o := open(t, newBox(), Receiver{Name: "slow", Notifier: slow}, Receiver{Name: "quick", Notifier: quick})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "slow", Notifier: slow}, Receiver{Name: "quick", Notifier: quick})
 		begin := time.Now()
 		o.add(3, "slow", "quick")
 		synctest.Wait()
@@ -24,7 +25,7 @@ func TestSlowReceiverDelaysNobody(t *testing.T) {
 		}
 		pass(sendTime + 1) // the bubble's time
 		synctest.Wait()
-		if got := o.states("slow"); got[event.Waiting] != 3 {
+		if got := o.States("slow"); got[event.Waiting] != 3 {
 			t.Errorf("the slow one's are %v", got)
 		}
 		o.stop()
@@ -39,14 +40,14 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 			}
 			return nil
 		}}
-		o := open(t, newBox(), Receiver{Name: "telegram", Notifier: p})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "telegram", Notifier: p})
 		o.add(1, "telegram")
 		pass(2 * time.Minute)
 		synctest.Wait()
 		if p.attempts() != 2 || p.at[1].Sub(p.at[0]) < 47*time.Second || p.got[0].ID != p.got[1].ID {
 			t.Errorf("attempts at %v", p.at)
 		}
-		if n := o.all[0]; n.State != event.Sent || n.Attempts != 2 {
+		if n := o.All[0]; n.State != event.Sent || n.Attempts != 2 {
 			t.Errorf("%+v", n)
 		}
 		o.stop()
@@ -65,7 +66,7 @@ func TestAnHourAway(t *testing.T) {
 			return nil
 		}}
 		other := &peer{}
-		o := open(t, newBox(), Receiver{Name: "telegram", Notifier: p, MaxText: 4096}, Receiver{Name: "email", Notifier: other})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "telegram", Notifier: p, MaxText: 4096}, Receiver{Name: "email", Notifier: other})
 		o.add(1, "telegram", "email")
 		pass(30 * time.Minute)
 		o.add(20, "telegram")
@@ -85,7 +86,7 @@ func TestAnHourAway(t *testing.T) {
 		tried := p.attempts()
 		pass(longestWait * 3 / 2)
 		synctest.Wait()
-		if got := o.states("telegram"); got[event.Sent] != 21 {
+		if got := o.States("telegram"); got[event.Sent] != 21 {
 			t.Errorf("they are %v", got)
 		}
 		if n := p.attempts() - tried; n != 1 || len(p.got[tried].Events) != 21 {
@@ -106,11 +107,11 @@ func TestPermanentFailureStopsNothingElse(t *testing.T) {
 			}
 			return nil
 		}}
-		o := open(t, newBox(), Receiver{Name: "telegram", Notifier: p})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "telegram", Notifier: p})
 		o.add(2, "telegram")
 		synctest.Wait()
-		if o.all[0].State != event.Failed || o.all[0].Error != "400 chat not found" || o.all[1].State != event.Sent || p.attempts() != 2 {
-			t.Errorf("%+v", o.all)
+		if o.All[0].State != event.Failed || o.All[0].Error != "400 chat not found" || o.All[1].State != event.Sent || p.attempts() != 2 {
+			t.Errorf("%+v", o.All)
 		}
 		o.stop()
 	})
@@ -119,12 +120,12 @@ func TestPermanentFailureStopsNothingElse(t *testing.T) {
 func TestGivenUpInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{answer: func(context.Context, int) error { return errors.New("no") }}
-		o := open(t, newBox(), Receiver{Name: "telegram", Notifier: p})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "telegram", Notifier: p})
 		o.add(1, "telegram")
 		pass(48 * time.Hour)
 		synctest.Wait()
-		if o.all[0].State != event.Failed || p.attempts() != maxAttempts {
-			t.Errorf("%+v after %d attempts", o.all[0], p.attempts())
+		if o.All[0].State != event.Failed || p.attempts() != maxAttempts {
+			t.Errorf("%+v after %d attempts", o.All[0], p.attempts())
 		}
 		o.stop()
 	})
@@ -134,18 +135,16 @@ func TestGivenUpInTheEnd(t *testing.T) {
 func TestSentOnceThoughTheStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{}
-		b := newBox()
-		b.broken = true
+		b := outboxtest.New(time.Now)
+		b.Break(true)
 		o := open(t, b, Receiver{Name: "telegram", Notifier: p})
 		o.add(1, "telegram")
 		pass(time.Minute)
-		b.mu.Lock()
-		b.broken = false
-		b.mu.Unlock()
+		b.Break(false)
 		pass(lookEvery)
 		synctest.Wait()
-		if p.attempts() != 1 || o.states("telegram")[event.Sent] != 1 {
-			t.Errorf("%d attempts, %v", p.attempts(), o.all)
+		if p.attempts() != 1 || o.States("telegram")[event.Sent] != 1 {
+			t.Errorf("%d attempts, %v", p.attempts(), o.All)
 		}
 		o.stop()
 	})
@@ -154,13 +153,13 @@ func TestSentOnceThoughTheStoreFails(t *testing.T) {
 func TestMessagesKeepTheirDistance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &peer{}
-		o := open(t, newBox(), Receiver{Name: "telegram", Notifier: p, Interval: time.Second, MaxText: 4096})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "telegram", Notifier: p, Interval: time.Second, MaxText: 4096})
 		o.add(3, "telegram")
 		pass(time.Minute)
 		o.add(200, "telegram")
 		pass(time.Minute)
 		synctest.Wait()
-		if got := o.states("telegram"); got[event.Sent] != 203 {
+		if got := o.States("telegram"); got[event.Sent] != 203 {
 			t.Errorf("they are %v", got)
 		}
 		for i := 1; i < len(p.at); i++ {
@@ -185,12 +184,10 @@ func TestWaitsEndByEitherClock(t *testing.T) {
 				}
 				return nil
 			}}
-			o := open(t, newBox(), Receiver{Name: "telegram", Notifier: p})
+			o := open(t, outboxtest.New(time.Now), Receiver{Name: "telegram", Notifier: p})
 			o.add(1, "telegram")
 			synctest.Wait()
-			o.mu.Lock()
-			o.ahead = ahead
-			o.mu.Unlock()
+			o.Shift(ahead)
 			pass(20*time.Minute + 2*lookEvery)
 			synctest.Wait()
 			if p.attempts() != 2 {
@@ -216,7 +213,7 @@ func TestStop(t *testing.T) {
 			}
 		}}
 		stuck := &peer{answer: hang}
-		o := open(t, newBox(), Receiver{Name: "slow", Notifier: slow}, Receiver{Name: "stuck", Notifier: stuck})
+		o := open(t, outboxtest.New(time.Now), Receiver{Name: "slow", Notifier: slow}, Receiver{Name: "stuck", Notifier: stuck})
 		o.add(1, "slow", "stuck", "gone")
 		synctest.Wait()
 		begin := time.Now()
@@ -224,13 +221,13 @@ func TestStop(t *testing.T) {
 		if took := time.Since(begin); took > stopTime {
 			t.Errorf("it took %v to stop", took)
 		}
-		if o.all[0].State != event.Sent || o.all[1].State != event.Waiting || o.all[1].Attempts != 0 {
-			t.Errorf("%+v", o.all)
+		if o.All[0].State != event.Sent || o.All[1].State != event.Waiting || o.All[1].Attempts != 0 {
+			t.Errorf("%+v", o.All)
 		}
-		o = open(t, o.box, Receiver{Name: "stuck", Notifier: &peer{}})
+		o = open(t, o.Box, Receiver{Name: "stuck", Notifier: &peer{}})
 		synctest.Wait()
-		if o.all[1].State != event.Sent || o.all[2].State != event.Failed {
-			t.Errorf("after the start %+v", o.all)
+		if o.All[1].State != event.Sent || o.All[2].State != event.Failed {
+			t.Errorf("after the start %+v", o.All)
 		}
 		o.stop()
 	})
@@ -239,7 +236,7 @@ func TestStop(t *testing.T) {
 func TestTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := &peer{}, &peer{answer: hang}
-		d := NewDispatcher(Options{Outbox: newBox(), Now: time.Now, Receivers: []Receiver{{Name: "good", Notifier: good}, {Name: "bad", Notifier: bad}}})
+		d := NewDispatcher(Options{Outbox: outboxtest.New(time.Now), Now: time.Now, Receivers: []Receiver{{Name: "good", Notifier: good}, {Name: "bad", Notifier: bad}}})
 		got := d.Try(t.Context())
 		if len(got) != 2 || got[0] != (Tried{"good", ""}) || got[1] != (Tried{"bad", "it did not answer in time"}) {
 			t.Errorf("%+v", got)
