@@ -128,7 +128,7 @@ func send[T any](ctx context.Context, c *Client, method, path string, body any) 
 func (c *Client) Ready(ctx context.Context) (missing []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	resp, err := c.send(ctx, http.MethodGet, "/readyz", http.NoBody, "")
+	resp, err := c.exchange(ctx, http.MethodGet, "/readyz", http.NoBody, "")
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (c *Client) do(ctx context.Context, method, path string, sent []byte) ([]by
 
 // ask sends a request; kind is the type of its body, if it has one. An answer that is no success is an error.
 func (c *Client) ask(ctx context.Context, method, path string, sent io.Reader, kind string) (*http.Response, error) {
-	resp, err := c.send(ctx, method, path, sent, kind)
+	resp, err := c.exchange(ctx, method, path, sent, kind)
 	if err != nil || resp.StatusCode/100 == 2 {
 		return resp, err
 	}
@@ -181,8 +181,8 @@ func (c *Client) ask(ctx context.Context, method, path string, sent io.Reader, k
 	return nil, refusal(resp.StatusCode, body)
 }
 
-// send sends a request, whatever it is answered.
-func (c *Client) send(ctx context.Context, method, path string, sent io.Reader, kind string) (*http.Response, error) {
+// exchange sends a request, whatever it is answered.
+func (c *Client) exchange(ctx context.Context, method, path string, sent io.Reader, kind string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.addr+path, sent)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is no address", ErrUnreachable, c.addr)
