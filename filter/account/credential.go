@@ -3,7 +3,6 @@ package account
 import (
 	"math"
 
-	"keywheel/shared/groq"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
 )
@@ -210,11 +209,13 @@ func (e Entry) Held() (tokens, requests int64) {
 }
 
 // Reserve holds tokens for one request of a VM.
-func (e *Entry) Reserve(vm uint32, tokens int64) {
+func (e *Entry) Reserve(vm uint32, tokens int64) { e.reserve(vm, 1, tokens) }
+
+func (e *Entry) reserve(vm uint32, requests, tokens int64) {
 	at := e.modelsAt()
 	for off := fixedSize; off < at; off += reservationSize {
 		if le.Uint32((*e)[off:]) == vm {
-			addU32(*e, off+4, 1)
+			addU32(*e, off+4, uint32(requests))
 			addI64(*e, off+8, tokens)
 			return
 		}
@@ -227,7 +228,7 @@ func (e *Entry) Reserve(vm uint32, tokens int64) {
 		le.PutUint16((*e)[offCounts:], uint16(e.reservations()+1))
 	}
 	le.PutUint32((*e)[at:], vm)
-	le.PutUint32((*e)[at+4:], 1)
+	le.PutUint32((*e)[at+4:], uint32(requests))
 	putI64(*e, at+8, tokens)
 }
 
@@ -243,18 +244,20 @@ func (e Entry) unheld() int {
 }
 
 // Release gives back what Reserve held. What a VM no longer holds, because it was taken for dead, is not given back.
-func (e Entry) Release(vm uint32, tokens int64) {
+func (e Entry) Release(vm uint32, tokens int64) { e.release(vm, 1, tokens) }
+
+func (e Entry) release(vm uint32, requests, tokens int64) {
 	for off := fixedSize; off < e.modelsAt(); off += reservationSize {
 		if le.Uint32(e[off:]) != vm {
 			continue
 		}
-		requests := le.Uint32(e[off+4:])
-		if requests <= 1 {
+		held := int64(le.Uint32(e[off+4:]))
+		if held <= requests {
 			le.PutUint32(e[off+4:], 0)
 			putI64(e, off+8, 0)
 			return
 		}
-		le.PutUint32(e[off+4:], requests-1)
+		le.PutUint32(e[off+4:], uint32(held-requests))
 		putI64(e, off+8, max(0, i64(e, off+8)-tokens))
 		return
 	}
@@ -277,38 +280,6 @@ func (e *Entry) Reclaim(alive func(vm uint32) bool) bool {
 		dropped = true
 	}
 	return dropped
-}
-
-// Settlement is how an attempt ended.
-type Settlement struct {
-	Class     groq.Class
-	Model     string // as the answer names it, never as a caller does; empty: unknown
-	Usage     groq.Usage
-	Estimated int64 // tokens charged without an answer that states them; Usage is then zero
-	Charged   bool  // the request counts against a daily limit of requests
-	TimeMS    int64 // of a success: headers in to last byte out
-}
-
-// Settle counts an attempt in the window in which it completed.
-func (e *Entry) Settle(w quota.Window, s Settlement) {
-	off := e.roll(w)
-	b := *e
-	tokens := s.Usage.Total + s.Estimated
-	addI64(b, off+slotTokens, tokens)
-	if s.Charged {
-		addI64(b, off+slotRequests, 1)
-	}
-	addU32(b, off+slotAttempts+4*classIndex(s.Class), 1)
-	if s.Class == groq.ClassOK {
-		addU32(b, off+slotTimes+4*bucket(s.TimeMS), 1)
-	}
-	if tokens == 0 {
-		return
-	}
-	m := e.model((off-offSlots)/slotSize, s.Model)
-	for i, n := range [...]int64{s.Usage.Prompt, s.Usage.Completion, s.Usage.Cached, tokens, s.Estimated} {
-		addI64(*e, m+8*i, n)
-	}
 }
 
 // model returns the offset of the model's five counters in a slot.
@@ -343,28 +314,4 @@ func (e *Entry) model(slot int, name string) int {
 	*e = append(*e, make([]byte, 5*8)...)
 	le.PutUint16((*e)[offCounts+2:], uint16(e.models()+1))
 	return len(*e) - 5*8
-}
-
-func bucket(ms int64) int {
-	for i, b := range protocol.TimeBuckets {
-		if ms <= b {
-			return i
-		}
-	}
-	return len(protocol.TimeBuckets)
-}
-
-// classes gives each failure class its place in an entry. New ones are added at the end; there is room for 16.
-var classes = [...]groq.Class{
-	groq.ClassOK, groq.ClassLimited, groq.ClassTooLarge, groq.ClassInvalid, groq.ClassRestricted, groq.ClassPermission, groq.ClassEdge, groq.ClassCaller,
-	groq.ClassCapacity, groq.ClassTransient, groq.ClassReset, groq.ClassConnect,
-}
-
-func classIndex(c groq.Class) int {
-	for i, k := range classes {
-		if k == c {
-			return i
-		}
-	}
-	return len(classes) // counted, but as no class that is reported
 }

@@ -98,9 +98,10 @@ func (g gate) slot(w quota.Window) []byte {
 // outEveryMS is how often it is noted that no key can serve: refusals and served calls can alternate.
 const outEveryMS = 10_000
 
-// End counts a call that ended at now, in Unix milliseconds, and returns a note where it was the first completion
-// since the key in use changed.
-func (k *Book) End(w quota.Window, nowMS int64, c Call) {
+// End counts a call that ended at now, in Unix milliseconds, and notes the first completion since the key in use changed.
+// It returns whether the call's credential is the one in use and its first completion is noted: calls like this one can
+// then be counted together, see Ended.
+func (k *Book) End(w quota.Window, nowMS int64, c Call) (settled bool) {
 	var note *Note
 	update(k.data, gateName, func(old []byte) []byte {
 		note = nil
@@ -134,11 +135,37 @@ func (k *Book) End(w quota.Window, nowMS int64, c Call) {
 				note = &Note{Kind: protocol.NoteOut, Window: w, AtMS: nowMS}
 			}
 		}
+		settled = g.inUse() == c.Credential && i64(g, gateChange) == i64(g, gateNoted)
 		return g
 	})
 	if note != nil {
 		k.Note(*note)
 	}
+	return settled
+}
+
+// Ended is calls of one window that succeeded, without a rescue, by a credential for which End had said that it is settled.
+type Ended struct {
+	Window quota.Window
+	Calls  int64
+	TimeMS int64 // of all of them
+	LastMS int64 // when the last one ended, Unix milliseconds
+}
+
+// EndMany counts calls that ended.
+func (k *Book) EndMany(n Ended) {
+	update(k.data, gateName, func(old []byte) []byte {
+		g := loadGate(old)
+		s := g.slot(n.Window)[gateCounts:]
+		addI64(s, 8*fieldRequests, n.Calls)
+		addI64(s, 8*fieldSucceeded, n.Calls)
+		addI64(s, 8*fieldTimeMS, n.TimeMS)
+		putI64(s, 8*fieldLastServed, max(n.LastMS, i64(s, 8*fieldLastServed)))
+		if i64(s, 8*fieldLastRefusal) <= n.LastMS { // a refusal since then begins a new span
+			putI64(s, 8*fieldFirstRefusal, 0)
+		}
+		return g
+	})
 }
 
 // Leave says why the key in use was passed over; the zero value: it was not.

@@ -10,7 +10,8 @@ import (
 
 // admit lets the call through with a trail for its attempts or with its key, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
-	t := trail.Trail{Call: g.vm.open(g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey}
+	t := &g.trail
+	*t = trail.Trail{Call: g.vm.open(g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey, Tries: t.Tries[:0]}
 	r := picker.Request{Only: g.useKey}
 	if g.endpoint.tokens != noTokens {
 		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
@@ -21,17 +22,17 @@ func (g *gate) admit(a *assigned) types.Action {
 	if g.peek != nil && g.peek.Model() != "" {
 		t.Model = g.peek.Model()
 	} else if g.sole != nil {
-		g.sole.believe(&t)
+		g.sole.believe(t)
 	}
 	if !r.Fixed {
-		r.Need = g.need(&t)
+		r.Need = g.need(t)
 	}
 	r.Model, t.Need = t.Model, r.Need
-	if g.sole == nil && g.vm.sure.of(a, r) {
-		return g.passed(g.vm.leave(&t))
+	if g.sole == nil && g.vm.tabFor(a, &r) != nil {
+		return g.passed(g.leave())
 	}
 	at := g.vm.instant()
-	c := g.choose(a, &t, r, at)
+	c := g.choose(a, t, r, at)
 	if c.Refusal != nil {
 		if c.Refusal.More {
 			g.vm.urgentMS = hostMS()
@@ -41,7 +42,7 @@ func (g *gate) admit(a *assigned) types.Action {
 	}
 	g.vm.watch(c.Room, r.Need)
 	g.root.hasten()
-	return g.passed(g.pass(&t, c, at))
+	return g.passed(g.pass(c, at))
 }
 
 func (g *gate) passed(ok bool) types.Action {
@@ -61,11 +62,17 @@ func (g *gate) choose(a *assigned, t *trail.Trail, r picker.Request, at picker.I
 }
 
 // pass lets the call go on: with a trail for its attempts, or with its key.
-func (g *gate) pass(t *trail.Trail, c picker.Choice, at picker.Instant) bool {
+func (g *gate) pass(c picker.Choice, at picker.Instant) bool {
 	if g.sole != nil {
 		return g.sole.pass(c, at)
 	}
-	return g.vm.leave(t)
+	return g.leave()
+}
+
+// leave writes the trail for the attempts.
+func (g *gate) leave() bool {
+	g.left = g.vm.leave(&g.trail)
+	return g.left > 0
 }
 
 // need estimates the tokens of the call.

@@ -24,7 +24,8 @@ type attempt struct {
 	types.DefaultHttpContext
 
 	try
-	gate   *gate // of the call; nil: it is in another VM
+	gate   *gate  // of the call; nil: it is in another VM
+	call   uint64 // the gate's number
 	id     uint32
 	heldMS int64 // host's time since which the answer is held; 0: it is not
 }
@@ -42,22 +43,48 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) (action types.Action) {
 		return t.refuse(noAssignment())
 	}
 	at := t.vm.instant()
-	t.giveUp(&tr)
-	c := t.pick(&tr, at)
+	t.giveUp(tr)
+	c := t.pick(tr, at)
 	if c.Key == nil {
 		return t.refuse(refusedBy(c.Refusal, at))
 	}
 	fault(atReserved)
-	if !t.dress() || !t.vm.leave(&tr) {
-		t.drop(&tr, at)
+	if !t.dress() || !t.leave(tr) {
+		t.drop(tr, at)
 		internalError().send()
 		return types.ActionPause
 	}
-	if t.gate = t.vm.calls[tr.Call]; t.gate != nil {
-		t.gate.trail = tr
-	}
-	t.use(c, &tr, at)
+	t.use(c, tr, at)
 	return types.ActionContinue
+}
+
+// trail is the call's: the gate's own where that is in this VM, else what stands on the stream.
+func (t *attempt) trail() (*trail.Trail, bool) {
+	raw, ok := host.Property(trail.Property)
+	if !ok {
+		return nil, false
+	}
+	if call, ok := trail.CallOf(raw, t.vm.process()); ok {
+		if g := t.vm.calls[call]; g != nil {
+			t.gate, t.call = g, call
+			g.served = false
+			g.merge(raw)
+			return &g.trail, true
+		}
+	}
+	tr, ok := trail.Parse(raw)
+	return &tr, ok && tr.Incarnation == t.vm.process()
+}
+
+// leave has the gate know of the try.
+func (t *attempt) leave(tr *trail.Trail) bool { return t.gate != nil || t.vm.leave(tr) > 0 }
+
+// gateHere returns the call's gate, while it lives, if it is in this VM.
+func (t *attempt) gateHere() *gate {
+	if t.gate == nil || t.gate.call != t.call {
+		return nil
+	}
+	return t.gate
 }
 
 // giveUp gives back what tries before this one hold that got no answer: there is one try at a time.
@@ -73,11 +100,6 @@ func (t *attempt) giveUp(tr *trail.Trail) {
 			return true
 		})
 	}
-}
-
-func (t *attempt) trail() (trail.Trail, bool) {
-	tr, ok := readTrail()
-	return tr, ok && tr.Incarnation == t.vm.process()
 }
 
 // What refusedHeader says.
@@ -101,7 +123,7 @@ func (t *attempt) refuse(r reply) types.Action {
 	return types.ActionPause
 }
 
-// OnHttpResponseHeaders implements types.HttpContext. A successful answer is never held and costs two calls.
+// OnHttpResponseHeaders implements types.HttpContext. A successful answer is never held.
 func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	defer t.guardAnswer(atAnswer)
 	fault(atAnswer)
@@ -109,21 +131,20 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	set(keyHeader, t.key.ID)
-	status, ok := host.ResponseHeader(":status")
+	headers, ok := host.ResponseHeaders()
 	if !ok {
 		return types.ActionContinue
 	}
-	if len(status) == 3 && status[0] == '2' {
-		if t.gate != nil {
-			t.gate.served = true
+	status := statusOf(headers)
+	if status/100 == 2 {
+		if g := t.gateHere(); g != nil {
+			g.keyed, g.keyID = true, t.key.ID
+			g.begin(status, headers, end, false)
+			g.served = true
 		}
 		return types.ActionContinue
 	}
-	headers, err := proxywasm.GetHttpResponseHeaders()
-	if err != nil {
-		return types.ActionContinue
-	}
-	t.status, t.header = answerHeaders(status, headers)
+	t.status, t.header = status, answerHeaders(headers)
 	if !end && groq.NeedsBody(t.status, t.header) {
 		t.heldMS = hostMS()
 		t.vm.held[t.id] = t
@@ -170,13 +191,16 @@ func (t *attempt) conclude(body []byte) {
 	t.heldMS = 0
 	delete(t.vm.held, t.id)
 	tr, ok := t.trail()
-	if last := tr.Last(); !ok || last == nil || last.State != trail.Pending {
+	if !ok {
+		return
+	}
+	if last := tr.Last(); last == nil || last.State != trail.Pending {
 		return
 	}
 	at := t.vm.instant()
-	v := t.learned(&tr, body, at)
-	t.vm.leave(&tr)
-	if t.elsewhere(v, &tr, at) {
+	v := t.learned(tr, body, at)
+	t.leave(tr)
+	if t.elsewhere(v, tr, at) {
 		set(rotateHeader, "1")
 	}
 }

@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -43,9 +42,11 @@ type gate struct {
 	out       bool            // because no key can serve for longer than a moment
 	useKey    string          // the ID of the one key that the caller wants; empty: any
 
-	call   uint64      // its number in the VM; 0: it was not admitted
-	trail  trail.Trail // as the newest attempt in this VM left it
-	served bool        // by that attempt, whose answer was a success: there is no other trail
+	call    uint64      // its number in the VM; 0: it was not admitted
+	trail   trail.Trail // with the tries of attempts in this VM
+	left    int         // length of the trail on the stream, as the gate wrote it: attempts in other VMs add to that one
+	foreign int         // tries of theirs that the trail here has as well
+	served  bool        // by the newest attempt, which is in this VM and saw to the answer's headers
 
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
@@ -160,50 +161,63 @@ func (g *gate) refuse(r reply) types.Action {
 	return types.ActionPause
 }
 
-// OnHttpResponseHeaders implements types.HttpContext.
+// OnHttpResponseHeaders implements types.HttpContext. Where the attempt has seen to a success, nothing is left to do.
 func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	defer g.guardAnswer(atHeaders)
 	fault(atHeaders)
 	if !g.mine {
 		return types.ActionContinue
 	}
-	headers, ok := host.ResponseHeaders()
-	if !ok {
+	if a := g.root.assigned(); a != nil && a.Policy.Demo {
+		set(demoHeader, "true")
+	}
+	g.ended = end
+	if g.served {
 		return types.ActionContinue
 	}
+	if headers, ok := host.ResponseHeaders(); ok {
+		g.begin(statusOf(headers), headers, end, true)
+	}
+	return types.ActionContinue
+}
+
+// begin reads the headers of the answer, and takes off what must not reach the client. here says that they are as they
+// reach the gate; else they are the upstream's, at the attempt that serves the call.
+func (g *gate) begin(status int, headers [][2]string, end, here bool) {
+	g.status = status
 	contentType := ""
 	for _, h := range headers {
 		switch name := h[0]; {
-		case name == ":status":
-			g.status, _ = strconv.Atoi(h[1])
-		case name == keyHeader:
-			g.keyed, g.keyID = true, strings.Clone(h[1])
 		case name == "content-type":
 			contentType = h[1]
+		case name == keyHeader && here:
+			g.keyed, g.keyID = true, strings.Clone(h[1])
 		case name == refusedHeader:
-			g.byAttempt(h[1])
+			if here {
+				g.byAttempt(h[1])
+			}
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		case stripsFromAnswer(name):
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		}
 	}
-	if a := g.root.assigned(); a != nil && a.Policy.Demo {
-		set(demoHeader, "true")
-	}
 	if g.sole != nil {
-		if g.keyed = g.sole.answered(g.status, end); g.keyed {
+		if g.keyed = g.sole.answered(g.status, headers, end); g.keyed {
 			g.keyID = g.sole.key.ID
 		}
 	}
 	for _, name := range g.vm.withheld(g.keyID, headers) {
 		_ = proxywasm.RemoveHttpResponseHeader(name)
 	}
-	g.ended = end
 	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
-		g.meter = g.vm.meters.take()
+		if g.meter == nil {
+			g.meter = g.vm.meters.take()
+		}
 		g.meter.Reset(contentType)
+		return
 	}
-	return types.ActionContinue
+	g.vm.meters.give(g.meter) // of an answer that is not the last one
+	g.meter = nil
 }
 
 // byAttempt takes down that an attempt refused the call in the gate's stead.
@@ -264,6 +278,7 @@ func (g *gate) OnHttpStreamDone() {
 	}
 	delete(g.vm.calls, g.call)
 	g.done()
+	g.mine, g.call = false, 0
 	g.vm.peeks.give(g.peek)
 	g.vm.meters.give(g.meter)
 	g.peek, g.meter = nil, nil
@@ -290,7 +305,7 @@ func (g *gate) done() {
 		g.took.Caller, g.took.Requests = g.caller, 1
 		g.vm.book.Charge(at.Window, g.took)
 	}
-	g.vm.book.End(at.Window, at.NowMS, c)
+	g.vm.end(at, &c)
 	if c.Outcome == account.Refused {
 		g.vm.stats.refusal()
 	}

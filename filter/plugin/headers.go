@@ -133,21 +133,31 @@ func namesAccount(name string) bool {
 	return false
 }
 
-// answerHeaders reads what classifies an answer.
-func answerHeaders(status string, headers [][2]string) (int, groq.ResponseHeaders) {
+// statusOf is an answer's status; 0: it has none.
+func statusOf(headers [][2]string) int {
+	for _, h := range headers {
+		if h[0] == ":status" {
+			n, _ := strconv.Atoi(h[1])
+			return n
+		}
+	}
+	return 0
+}
+
+// answerHeaders reads what classifies an answer. It keeps nothing of headers.
+func answerHeaders(headers [][2]string) groq.ResponseHeaders {
 	var h groq.ResponseHeaders
 	for _, x := range headers {
 		switch x[0] {
 		case "content-type":
-			h.ContentType = x[1]
+			h.ContentType = strings.Clone(x[1])
 		case "retry-after":
-			h.RetryAfter = x[1]
+			h.RetryAfter = strings.Clone(x[1])
 		case "x-should-retry":
-			h.ShouldRetry = x[1]
+			h.ShouldRetry = strings.Clone(x[1])
 		case "date":
-			h.Date = x[1]
+			h.Date = strings.Clone(x[1])
 		}
 	}
-	n, _ := strconv.Atoi(status)
-	return n, h
+	return h
 }

@@ -28,10 +28,13 @@ func readTrail() (t trail.Trail, ok bool) {
 	return trail.Parse(raw)
 }
 
-// leave writes the trail of the stream that is being worked on.
-func (v *vm) leave(t *trail.Trail) (ok bool) {
+// leave writes the trail of the stream that is being worked on, and returns its length; 0: it could not be written.
+func (v *vm) leave(t *trail.Trail) (length int) {
 	v.buffer = t.Append(v.buffer[:0])
-	return host.SetProperty(trail.Property, v.buffer)
+	if !host.SetProperty(trail.Property, v.buffer) {
+		return 0
+	}
+	return len(v.buffer)
 }
 
 // open gives a call its number, by which attempts in this VM find it.

@@ -60,9 +60,8 @@ type vm struct {
 	meters      spare[groq.Meter]
 	buffer      []byte // for a trail that is being written
 
-	// What was seen since the last tick.
-	sure  sure
-	inUse protocol.CredentialID // empty: not seen
+	taken taken
+	inUse protocol.CredentialID // as it was seen since the last tick; empty: it was not
 
 	hurt   bool  // something panicked, and may have left something held
 	panics int64 // in all
@@ -251,7 +250,7 @@ func (r *root) OnTick() {
 		r.hastened = false
 		r.tick(tickMS)
 	}
-	r.vm.sure, r.vm.inUse = sure{}, ""
+	r.vm.tellAll()
 	r.vm.renew()
 	r.again()
 	if tries := r.vm.tries; tries != nil { // it may not tick itself
@@ -294,6 +293,7 @@ func (r *root) OnPluginDone() (done bool) {
 	done = true // else the host would keep the context for ever
 	defer r.vm.guard(atDone)
 	fault(atDone)
+	r.vm.tellAll()
 	r.vm.report(r.remote.cluster(), true)
 	r.stopTicking()
 	return done

@@ -104,7 +104,8 @@ func (v *vm) answered(_, size, _ int) {
 	if !reporter.Take(v.book, a, v.process(), hostMS()) {
 		return
 	}
-	v.standingMS, v.sure = 0, sure{}
+	v.standingMS = 0
+	v.closeTabs()
 	if (before != account.Version{Epoch: a.Epoch, Generation: a.Generation}) {
 		v.earlyMS = hostMS() // acknowledge, so that what was taken from us can be given to others
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"keywheel/filter/account"
+	"keywheel/filter/host"
 	"keywheel/filter/meter"
 	"keywheel/filter/picker"
 	"keywheel/filter/trail"
@@ -40,27 +41,42 @@ func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
 		if y.State != trail.Pending && y.State != trail.Lost {
 			continue
 		}
-		s := g.unanswered(&t, details)
+		s := g.unanswered(t, details)
 		if i == len(t.Tries)-1 && g.keyed {
-			s = g.metered(&t, c.TimeMS)
-			c.Credential, c.Tokens = y.Credential, s.Usage.Total+s.Estimated
+			s = g.metered(t, c.TimeMS)
+			c.Credential, c.Tokens = y.Credential, s.Tokens()
 		}
 		g.vm.settle(at, y, s)
 		g.took.Prompt += s.Usage.Prompt
 		g.took.Completion += s.Usage.Completion
-		g.took.Total += s.Usage.Total + s.Estimated
+		g.took.Total += s.Tokens()
 	}
 }
 
-// tries are those of the call: its own, or what the attempts left on the stream.
-func (g *gate) tries() (trail.Trail, bool) {
+// tries are those of the call, whichever VMs they were made in.
+func (g *gate) tries() (*trail.Trail, bool) {
 	if g.sole != nil {
-		return g.sole.call, true
+		return &g.sole.call, true
 	}
-	if g.served && g.status/100 == 2 {
-		return g.trail, true
+	if !g.served { // else the newest try is here, and has looked at the stream
+		raw, ok := host.Property(trail.Property)
+		if !ok {
+			return nil, false
+		}
+		g.merge(raw)
 	}
-	return readTrail()
+	return &g.trail, true
+}
+
+// merge takes over what attempts in other VMs have left on the stream.
+func (g *gate) merge(raw []byte) {
+	if len(raw) == g.left {
+		return
+	}
+	if t, ok := trail.Parse(raw); ok && len(t.Tries) > g.foreign {
+		g.trail.Tries = append(g.trail.Tries, t.Tries[g.foreign:]...)
+		g.foreign = len(t.Tries)
+	}
 }
 
 // endMeter ends the reading of an answer. A bug in it costs the exact count, not the settlement.
@@ -113,15 +129,16 @@ func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
 
 // settle closes a try: what it held is given back, what it cost is counted.
 func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
-	v.book.Update(y.Credential, func(e *account.Entry) bool {
-		if y.State == trail.Pending {
-			e.Release(y.VM, y.Reserved)
-		}
-		e.Settle(at.Window, s)
-		return true
-	})
-	v.sure.left -= s.Usage.Total + s.Estimated
-	if n := s.Usage.Total + s.Estimated; n > 0 {
+	if !v.putOnTab(at, y, &s) {
+		v.book.Update(y.Credential, func(e *account.Entry) bool {
+			if y.State == trail.Pending {
+				e.Release(y.VM, y.Reserved)
+			}
+			e.Settle(at.Window, s)
+			return true
+		})
+	}
+	if n := s.Tokens(); n > 0 {
 		v.stats.tokens(y.Credential, n)
 	}
 }

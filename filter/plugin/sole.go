@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 
@@ -64,7 +63,7 @@ func (s *sole) pass(c picker.Choice, at picker.Instant) bool {
 
 // answered takes an answer's headers and says whether it is one to the key. Answers that Envoy makes, and other filters,
 // pass here too.
-func (s *sole) answered(status int, end bool) bool {
+func (s *sole) answered(status int, headers [][2]string, end bool) bool {
 	if s.key == nil || property("response", "code_details") != "via_upstream" {
 		return false
 	}
@@ -72,11 +71,7 @@ func (s *sole) answered(status int, end bool) bool {
 	if status/100 == 2 {
 		return true
 	}
-	headers, err := proxywasm.GetHttpResponseHeaders() // these are kept
-	if err != nil {
-		return true
-	}
-	s.status, s.header = answerHeaders(strconv.Itoa(status), headers)
+	s.status, s.header = status, answerHeaders(headers)
 	at := s.vm.instant()
 	if !end && groq.NeedsBody(s.status, s.header) {
 		s.reading = true

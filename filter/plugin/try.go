@@ -17,6 +17,7 @@ type try struct {
 	vm     *vm
 	a      *assigned
 	key    *protocol.Key        // picked; nil: none
+	bearer string               // its Authorization
 	status int                  // of an answer that is not 2xx
 	header groq.ResponseHeaders // of that answer
 	blind  bool                 // nobody looked into the request's body
@@ -25,13 +26,27 @@ type try struct {
 // pick takes the best key for the call and holds what it may need. A choice without a key says why there is none.
 func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
 	r := t.request(tr)
+	if len(tr.Tries) == 0 {
+		if o := t.vm.tabFor(t.a, &r); o != nil {
+			o.Take(r.Need)
+			t.vm.taken.picks++
+			t.bearer = o.bearer
+			return t.with(picker.Choice{Key: o.key, Reserve: r.Need, InUse: o.key.Credential}, tr)
+		}
+	}
 	r.InUse = t.vm.inUse
 	c := t.a.picker.Pick(t.vm.book, t.vm.id, r, at)
-	t.vm.seen(t.a, r, c)
-	if c.Key != nil {
-		t.key = c.Key
-		tr.Tries = append(tr.Tries, trail.Try{Credential: c.Key.Credential, VM: t.vm.id, Reserved: c.Reserve})
+	t.vm.seen(t.a, &r, &c, at)
+	if c.Key == nil {
+		return c
 	}
+	t.bearer = t.a.bearers[c.Key.Credential]
+	return t.with(c, tr)
+}
+
+func (t *try) with(c picker.Choice, tr *trail.Trail) picker.Choice {
+	t.key = c.Key
+	tr.Tries = append(tr.Tries, trail.Try{Credential: c.Key.Credential, VM: t.vm.id, Reserved: c.Reserve})
 	return c
 }
 
@@ -46,12 +61,11 @@ func (t *try) request(tr *trail.Trail) picker.Request {
 
 // dress puts the key on the request. The header map is shared by all attempts of a call: every one replaces it.
 func (t *try) dress() bool {
-	bearer := t.a.bearers[t.key.Credential]
-	if bearer == "" {
+	if t.bearer == "" {
 		proxywasm.LogErrorf("keywheel: the assignment names credential %s without its secret", t.key.Credential)
 		return false
 	}
-	if proxywasm.ReplaceHttpRequestHeader("authorization", bearer) != nil {
+	if proxywasm.ReplaceHttpRequestHeader("authorization", t.bearer) != nil {
 		return false
 	}
 	if t.a.Policy.LoopGuard {
@@ -146,6 +160,6 @@ func (t *try) learn(v groq.Verdict, model string, at picker.Instant) {
 		return
 	}
 	t.vm.book.Learn(at.NowMS, f)
-	t.vm.sure = sure{}
+	t.vm.closeTabs()
 	t.vm.earlyMS = hostMS() // other Envoys want to know
 }

@@ -102,7 +102,7 @@ func TestModelLists(t *testing.T) {
 	})
 }
 
-// Between the gate's look and the attempt's choice the assignment can become another.
+// Between the gate's look and the attempt's choice the assignment can become another; here the call does.
 func TestAModelThatIsForbiddenMeanwhile(t *testing.T) {
 	a := assignment()
 	for i := range a.Keys {
@@ -118,7 +118,7 @@ func TestAModelThatIsForbiddenMeanwhile(t *testing.T) {
 	if !ok {
 		t.Fatal("no trail")
 	}
-	tr.Model = "llama"
+	tr.Model, tr.Call = "llama", 0 // as of a gate in another VM
 	if err := e.host.SetProperty([]string{trail.Property}, tr.Append(nil)); err != nil {
 		t.Fatal(err)
 	}

@@ -111,6 +111,15 @@ func Parse(b []byte) (t Trail, ok bool) {
 	return t, true
 }
 
+// CallOf returns the call's number in a trail of this process's, without reading the rest; ok is false where there is none.
+func CallOf(b []byte, incarnation string) (call uint64, ok bool) {
+	const before = 1 + 8 + 1
+	if len(b) < before+len(incarnation) || b[0] != versionCall || int(b[before-1]) != len(incarnation) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(b[1:]), string(b[before:before+len(incarnation)]) == incarnation
+}
+
 // Last returns the newest try, nil where there is none.
 func (t *Trail) Last() *Try {
 	if len(t.Tries) == 0 {
