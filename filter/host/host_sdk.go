@@ -2,7 +2,14 @@
 
 package host
 
-import "github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+import (
+	"time"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+)
+
+// NowMS is the host's time, in Unix milliseconds.
+func NowMS() int64 { return time.Now().UnixMilli() }
 
 // SharedData returns a value of the data that all VMs share, and the number to swap against.
 func SharedData(name string) (value []byte, cas uint32, ok bool) {

@@ -1,7 +1,7 @@
 // Package meter knows what a call may need before it is sent and what it cost after it ended.
 package meter
 
-import "math"
+import "math/bits"
 
 // Estimates, where nothing better is known.
 const (
@@ -51,10 +51,10 @@ type Learner struct {
 const (
 	maxModels   = 64 // learned apart; the rest stay unknown
 	enough      = 20 // answers before the histogram is believed
-	perOctave   = 8  // buckets: a value is known to within 9 %
+	perOctave   = 16 // buckets: a value is known to within 6.25 %
 	octaves     = 22 // up to 4 million tokens
 	half        = 4096
-	percentile  = 0.95
+	rare        = 20 // one answer in so many is longer: the 95th percentile
 	steady      = 64 // the percentile is worked out anew once one answer in so many is new
 	bucketCount = perOctave * octaves
 )
@@ -108,7 +108,7 @@ func (l *Learner) Completion(model string) int64 {
 
 // workOut finds the percentile, which takes a look at every bucket.
 func (h *histogram) workOut() int64 {
-	left := uint32(math.Ceil(float64(h.total) * percentile))
+	left := h.total - h.total/rare
 	for i, n := range h.buckets {
 		if uint32(n) >= left {
 			return upper(i)
@@ -118,11 +118,15 @@ func (h *histogram) workOut() int64 {
 	return upper(bucketCount - 1)
 }
 
+// bucketOf divides each octave evenly.
 func bucketOf(v int64) int {
-	if v < 1 {
-		return 0
-	}
-	return min(bucketCount-1, int(math.Ceil(math.Log2(float64(v))*perOctave)))
+	v = max(1, v)
+	octave := bits.Len64(uint64(v)) - 1
+	return min(bucketCount-1, octave*perOctave+int(v*perOctave>>octave)-perOctave)
 }
 
-func upper(bucket int) int64 { return int64(math.Pow(2, float64(bucket)/perOctave)) }
+// upper is the largest value of a bucket.
+func upper(bucket int) int64 {
+	octave, part := bucket/perOctave, int64(bucket%perOctave)
+	return ((perOctave+part+1)<<octave+perOctave-1)/perOctave - 1
+}

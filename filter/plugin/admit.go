@@ -11,7 +11,7 @@ import (
 // admit lets the call through with a trail for its attempts or with its key, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
 	t := &g.trail
-	*t = trail.Trail{Call: g.vm.open(g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey, Tries: t.Tries[:0]}
+	*t = trail.Trail{Call: g.vm.calls.add(g.vm.id, g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey, Tries: g.first[:0]}
 	r := picker.Request{Only: g.useKey}
 	if g.endpoint.tokens != noTokens {
 		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
@@ -19,8 +19,8 @@ func (g *gate) admit(a *assigned) types.Action {
 	if g.endpoint.tokens >= promptTokens {
 		t.Prompt = meter.Prompt(g.length)
 	}
-	if g.peek != nil && g.peek.Model() != "" {
-		t.Model = g.peek.Model()
+	if model := g.asked(); model != "" {
+		t.Model = model
 	} else if g.sole != nil {
 		g.sole.believe(t)
 	}
@@ -94,6 +94,15 @@ func (g *gate) prompt(t *trail.Trail) int64 {
 		return t.Prompt
 	}
 	return max(t.Prompt, meter.Prompt(g.length))
+}
+
+// asked is the model that the body asks for; empty: it was not seen.
+func (g *gate) asked() string {
+	if g.peek == nil {
+		return ""
+	}
+	g.vm.model = g.peek.Model()
+	return g.vm.model
 }
 
 // maxTokens is the most that the caller wants produced; 0: not said, or not seen.

@@ -65,7 +65,7 @@ func (t *attempt) trail() (*trail.Trail, bool) {
 		return nil, false
 	}
 	if call, ok := trail.CallOf(raw, t.vm.process()); ok {
-		if g := t.vm.calls[call]; g != nil {
+		if g := t.vm.calls.find(call); g != nil {
 			t.gate, t.call = g, call
 			g.served = false
 			g.merge(raw)
@@ -81,7 +81,7 @@ func (t *attempt) leave(tr *trail.Trail) bool { return t.gate != nil || t.vm.lea
 
 // gateHere returns the call's gate, while it lives, if it is in this VM.
 func (t *attempt) gateHere() *gate {
-	if t.gate == nil || t.gate.call != t.call {
+	if t.gate == nil || t.gate.call != t.call { // it has ended
 		return nil
 	}
 	return t.gate

@@ -42,11 +42,12 @@ type gate struct {
 	out       bool            // because no key can serve for longer than a moment
 	useKey    string          // the ID of the one key that the caller wants; empty: any
 
-	call    uint64      // its number in the VM; 0: it was not admitted
-	trail   trail.Trail // with the tries of attempts in this VM
-	left    int         // length of the trail on the stream, as the gate wrote it: attempts in other VMs add to that one
-	foreign int         // tries of theirs that the trail here has as well
-	served  bool        // by the newest attempt, which is in this VM and saw to the answer's headers
+	call    uint64       // its number in the VM; 0: it was not admitted
+	trail   trail.Trail  // with the tries of attempts in this VM
+	first   [1]trail.Try // where they stand, as most calls need one
+	left    int          // length of the trail on the stream, as the gate wrote it: attempts in other VMs add to that one
+	foreign int          // tries of theirs that the trail here has as well
+	served  bool         // by the newest attempt, which is in this VM and saw to the answer's headers
 
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
@@ -72,11 +73,12 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 		return g.refuse(internalError())
 	}
 	a := g.root.assigned()
-	var policy protocol.Policy
+	policy := &noPolicy
 	if a != nil {
-		policy = a.Policy
+		policy = &a.Policy
 	}
-	h := readRequest(headers, policy.CallerHeader)
+	h := &g.vm.request
+	h.read(headers, policy.CallerHeader)
 	if policy.CallerHeader != "" {
 		g.caller = strings.Clone(callerName(h.caller))
 	}
@@ -103,10 +105,13 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 		return g.admit(a)
 	}
 	g.peek = g.vm.peeks.take()
-	*g.peek = groq.RequestPeek{}
+	g.peek.Reset(g.vm.model)
 	g.waiting = true
 	return types.ActionPause
 }
+
+// noPolicy is what holds before the first assignment.
+var noPolicy protocol.Policy
 
 // OnHttpRequestBody implements types.HttpContext. While the body is held, size is all that is buffered so far.
 func (g *gate) OnHttpRequestBody(size int, end bool) (action types.Action) {
@@ -214,6 +219,7 @@ func (g *gate) begin(status int, headers [][2]string, end, here bool) {
 			g.meter = g.vm.meters.take()
 		}
 		g.meter.Reset(contentType)
+		g.meter.Expect = g.trail.Model
 		return
 	}
 	g.vm.meters.give(g.meter) // of an answer that is not the last one
@@ -276,9 +282,9 @@ func (g *gate) OnHttpStreamDone() {
 	if !g.mine {
 		return
 	}
-	delete(g.vm.calls, g.call)
+	g.vm.calls.drop(g)
+	g.mine = false
 	g.done()
-	g.mine, g.call = false, 0
 	g.vm.peeks.give(g.peek)
 	g.vm.meters.give(g.meter)
 	g.peek, g.meter = nil, nil

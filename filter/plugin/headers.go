@@ -33,10 +33,10 @@ type request struct {
 	strip        []string
 }
 
-// readRequest reads a request's headers. callerHeader is the one that names a caller; empty: none does. What it says is the
+// read reads a request's headers. callerHeader is the one that names a caller; empty: none does. What it says is the
 // operator's own business, and does not go on to Groq.
-func readRequest(headers [][2]string, callerHeader string) request {
-	r := request{length: -1}
+func (r *request) read(headers [][2]string, callerHeader string) {
+	*r = request{length: -1, strip: r.strip[:0]}
 	for _, h := range headers {
 		if h[0] == callerHeader {
 			r.caller = joined(r.caller, h[1])
@@ -74,7 +74,6 @@ func readRequest(headers [][2]string, callerHeader string) request {
 	if r.method == "CONNECT" {
 		r.upgrade = true
 	}
-	return r
 }
 
 // joined is one value of a header that stands there several times.

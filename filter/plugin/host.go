@@ -16,6 +16,9 @@ func property(path ...string) string {
 	return string(b)
 }
 
+// hostMS is the host's time, in Unix milliseconds.
+func hostMS() int64 { return host.NowMS() }
+
 // set replaces a response header. Its only failure is a stream that is gone.
 func set(name, value string) { _ = proxywasm.ReplaceHttpResponseHeader(name, value) }
 
@@ -35,12 +38,4 @@ func (v *vm) leave(t *trail.Trail) (length int) {
 		return 0
 	}
 	return len(v.buffer)
-}
-
-// open gives a call its number, by which attempts in this VM find it.
-func (v *vm) open(g *gate) uint64 {
-	v.lastCall++
-	g.call = uint64(v.id)<<32 | uint64(v.lastCall)
-	v.calls[g.call] = g
-	return g.call
 }

@@ -16,7 +16,6 @@ package plugin
 import (
 	"math/rand/v2"
 	"runtime"
-	"time"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
@@ -54,11 +53,12 @@ type vm struct {
 	held        map[uint32]*attempt // answers whose body is awaited, by context
 	gates       int                 // living plugin contexts of gates: they tick for the whole VM
 	tries       *root               // newest living plugin context of an attempt; nil: none
-	calls       map[uint64]*gate    // that are admitted and have not ended, by number
-	lastCall    uint32
+	calls       calls
 	peeks       spare[groq.RequestPeek]
 	meters      spare[groq.Meter]
-	buffer      []byte // for a trail that is being written
+	model       string  // that was asked for last, and is likely to be again
+	request     request // whose headers are being read
+	buffer      []byte  // for a trail that is being written
 
 	taken taken
 	inUse protocol.CredentialID // as it was seen since the last tick; empty: it was not
@@ -101,7 +101,6 @@ func (v *vm) NewPluginContext(id uint32) types.PluginContext {
 		v.id = newID()
 		v.book = account.NewBook(shareddata.Host{})
 		v.held = map[uint32]*attempt{}
-		v.calls = map[uint64]*gate{}
 	}
 	return &root{vm: v, id: id}
 }
@@ -354,7 +353,7 @@ func (v *vm) instantAt(host int64) picker.Instant {
 		}
 	}
 	now := v.standing.Clock.Now(host) + v.standing.OffsetMS
-	return picker.Instant{NowMS: now, Window: quota.WindowAt(time.UnixMilli(now))}
+	return picker.Instant{NowMS: now, Window: quota.WindowAtMS(now)}
 }
 
 // newest is the newest of the roles' assignments; nil before the first.

@@ -2,7 +2,6 @@
 package reporter
 
 import (
-	"time"
 
 	"keywheel/filter/account"
 	"keywheel/shared/protocol"
@@ -29,7 +28,7 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 		Version: protocol.Version, Node: id.Node, Incarnation: id.Incarnation, Seq: s.Seq, NowMS: id.NowMS, HostMS: id.HostMS,
 		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: b.Refusals(), Mode: id.Mode,
 	}
-	today := quota.WindowAt(time.UnixMilli(id.NowMS))
+	today := quota.WindowAtMS(id.NowMS)
 	windows := map[quota.Window]*protocol.WindowUsage{}
 	window := func(w quota.Window) *protocol.WindowUsage {
 		if w < today-1 || w > today+1 {
@@ -94,7 +93,7 @@ func Take(b *account.Book, a *protocol.Answer, incarnation string, hostMS int64)
 	}
 	b.SetStanding(standing)
 	now := a.Clock.Now(hostMS) + standing.OffsetMS
-	allow(b, a, v, quota.WindowAt(time.UnixMilli(now)))
+	allow(b, a, v, quota.WindowAtMS(now))
 	var learned []account.Finding
 	for _, f := range a.Findings {
 		learned = append(learned, account.Finding{

@@ -13,6 +13,9 @@ import (
 // last one cannot be trusted, the usage is not known. Only the lines of a batch's output, which are answers of their
 // own, are added up.
 type Meter struct {
+	// Expect is the model that the answer is likely to name, whose name is then not copied.
+	Expect string
+
 	scan  scanner
 	form  form
 	eager bool  // the content type says event stream: only an object shows otherwise
@@ -58,7 +61,15 @@ func NewMeter(contentType string) *Meter {
 
 // Reset makes m a new meter, for another answer.
 func (m *Meter) Reset(contentType string) {
-	*m = Meter{}
+	m.Expect = ""
+	m.scan.reset()
+	m.form, m.eager, m.bom, m.bytes = undecided, false, 0, 0
+	m.pending, m.stated, m.usage = statedUsage{}, false, Usage{}
+	m.model.n, m.plain.length = 0, 0
+	m.stream, m.failed, m.failure = eventReader{}, streamError{}, streamError{}
+	if contentType == "application/json" { // most are
+		return
+	}
 	mediaType, _, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
 	kind, _, _ := strings.Cut(mediaType, "/")
@@ -99,7 +110,7 @@ func (m *Meter) End() {
 // Usage returns the usage stated so far.
 func (m *Meter) Usage() Usage {
 	u := m.usage
-	u.Model = m.model.String()
+	u.Model = m.model.as(m.Expect)
 	return u
 }
 

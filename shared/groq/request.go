@@ -24,6 +24,13 @@ type RequestPeek struct {
 	maxTokens int64
 	stream    bool
 	model     modelText
+	expect    string
+}
+
+// Reset makes p ready for another body. expect is the model that it is likely to ask for, whose name is then not copied.
+func (p *RequestPeek) Reset(expect string) {
+	p.scan.reset()
+	p.bytes, p.maxTokens, p.stream, p.model.n, p.expect = 0, 0, false, 0, expect
 }
 
 // Feed reads the next piece of the body. Once Done, more is only counted.
@@ -34,7 +41,7 @@ func (p *RequestPeek) Feed(chunk []byte) {
 
 // Model returns the model asked for, or "" where there is none or its name is not a sane one: 1 to 128 printable ASCII
 // bytes without blanks.
-func (p *RequestPeek) Model() string { return p.model.String() }
+func (p *RequestPeek) Model() string { return p.model.as(p.expect) }
 
 // MaxTokens returns the most tokens that the answer may take, or 0 where the request does not say. Of several names
 // for it (max_completion_tokens replaced max_tokens) the largest that was read counts, as it may have to be paid.
@@ -94,7 +101,13 @@ func (m *modelText) set(v value) {
 	m.n = copy(m.text[:], v.text)
 }
 
-func (m *modelText) String() string { return string(m.text[:m.n]) }
+// as returns the name, without an allocation where it is the expected one.
+func (m *modelText) as(expected string) string {
+	if string(m.text[:m.n]) == expected {
+		return expected
+	}
+	return string(m.text[:m.n])
+}
 
 // quotedIn says whether b begins with a colon and the known name in quotes, without blanks.
 func (m *modelText) quotedIn(b []byte) bool {

@@ -14,10 +14,13 @@ type Window int32
 const day = 24 * time.Hour
 
 // WindowAt returns the window that t falls into.
-func WindowAt(t time.Time) Window {
-	s := t.Unix()
-	d := s / 86400
-	if s%86400 < 0 {
+func WindowAt(t time.Time) Window { return WindowAtMS(t.UnixMilli()) }
+
+// WindowAtMS is WindowAt of Unix milliseconds.
+func WindowAtMS(ms int64) Window {
+	const day = 86_400_000
+	d := ms / day
+	if ms%day < 0 {
 		d--
 	}
 	return Window(d)
