@@ -66,7 +66,10 @@ func (t *attempt) trail() (*trail.Trail, bool) {
 	}
 	if call, ok := trail.CallOf(raw, t.vm.process()); ok {
 		if g := t.vm.calls.find(call); g != nil {
-			t.gate, t.call = g, call
+			if t.gate == nil {
+				t.gate, t.call = g, call
+				g.attempts = append(g.attempts, t)
+			}
 			g.served = false
 			g.merge(raw)
 			return &g.trail, true

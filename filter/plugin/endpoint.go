@@ -17,31 +17,35 @@ const (
 	completionTokens               // prompt and completion
 )
 
-// endpoints are what clients may call with the operator's keys, below /openai/v1/ or /v1/. Files and batches belong to
+// endpointOf knows what clients may call with the operator's keys, below /openai/v1/ or /v1/. Files and batches belong to
 // one organization and would be lost by a rotation; account and model administration is nobody's business here.
-var endpoints = map[string]endpoint{
-	"chat/completions":     {"POST", completionTokens},
-	"responses":            {"POST", completionTokens},
-	"embeddings":           {"POST", promptTokens},
-	"audio/transcriptions": {"POST", uncountedTokens},
-	"audio/translations":   {"POST", uncountedTokens},
-	"audio/speech":         {"POST", uncountedTokens},
-	"models":               {"GET", noTokens},
+func endpointOf(path string) (e endpoint, ok bool) {
+	switch path {
+	case "chat/completions", "responses":
+		return endpoint{"POST", completionTokens}, true
+	case "embeddings":
+		return endpoint{"POST", promptTokens}, true
+	case "audio/transcriptions", "audio/translations", "audio/speech":
+		return endpoint{"POST", uncountedTokens}, true
+	case "models":
+		return endpoint{"GET", noTokens}, true
+	}
+	model, found := strings.CutPrefix(path, "models/")
+	return endpoint{"GET", noTokens}, found && model != "" && !climbs(model)
 }
 
 // findEndpoint returns the endpoint of a call; ok is false where it is not allowed.
 func findEndpoint(method, path string) (e endpoint, ok bool) {
-	path, _, _ = strings.Cut(path, "?")
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
 	rest, found := strings.CutPrefix(path, "/openai/v1/")
 	if !found {
 		if rest, found = strings.CutPrefix(path, "/v1/"); !found {
 			return endpoint{}, false
 		}
 	}
-	e, ok = endpoints[rest]
-	if model, found := strings.CutPrefix(rest, "models/"); !ok && found && model != "" && !climbs(model) {
-		e, ok = endpoints["models"]
-	}
+	e, ok = endpointOf(rest)
 	return e, ok && method == e.method
 }
 

@@ -42,12 +42,13 @@ type gate struct {
 	out       bool            // because no key can serve for longer than a moment
 	useKey    string          // the ID of the one key that the caller wants; empty: any
 
-	call    uint64       // its number in the VM; 0: it was not admitted
-	trail   trail.Trail  // with the tries of attempts in this VM
-	first   [1]trail.Try // where they stand, as most calls need one
-	left    int          // length of the trail on the stream, as the gate wrote it: attempts in other VMs add to that one
-	foreign int          // tries of theirs that the trail here has as well
-	served  bool         // by the newest attempt, which is in this VM and saw to the answer's headers
+	attempts []*attempt   // in this VM
+	call     uint64       // its number in the VM; 0: it was not admitted
+	trail    trail.Trail  // with the tries of attempts in this VM
+	first    [1]trail.Try // where they stand, as most calls need one
+	left     int          // length of the trail on the stream, as the gate wrote it: attempts in other VMs add to that one
+	foreign  int          // tries of theirs that the trail here has as well
+	served   bool         // by the newest attempt, which is in this VM and saw to the answer's headers
 
 	caller string               // what its use is counted for; empty: callers are not counted
 	took   protocol.CallerUsage // by all tries
@@ -285,9 +286,19 @@ func (g *gate) OnHttpStreamDone() {
 	g.vm.calls.drop(g)
 	g.mine = false
 	g.done()
-	g.vm.peeks.give(g.peek)
-	g.vm.meters.give(g.meter)
-	g.peek, g.meter = nil, nil
+	g.recycle()
+}
+
+// recycle gives back what calls use again, the gate itself and its attempts too: the host has nothing more to tell them.
+func (g *gate) recycle() {
+	v := g.vm
+	v.peeks.give(g.peek)
+	v.meters.give(g.meter)
+	for _, t := range g.attempts {
+		delete(v.held, t.id)
+		v.attempts.give(t)
+	}
+	v.gatesDone.give(g)
 }
 
 func (g *gate) done() {

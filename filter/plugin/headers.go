@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"strconv"
 	"strings"
 
 	"keywheel/shared/groq"
@@ -49,9 +48,7 @@ func (r *request) read(headers [][2]string, callerHeader string) {
 		case ":path":
 			r.path = value
 		case "content-length":
-			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n >= 0 {
-				r.length = n
-			}
+			r.length = lengthOf(value)
 		case "content-type":
 			r.json = isJSON(value)
 		case "upgrade":
@@ -101,7 +98,26 @@ func callerName(s string) string {
 	return s
 }
 
+// lengthOf reads a content-length; -1 where it is none.
+func lengthOf(s string) int64 {
+	if len(s) == 0 || len(s) > 18 {
+		return -1
+	}
+	n := int64(0)
+	for i := range len(s) {
+		c := s[i] - '0'
+		if c > 9 {
+			return -1
+		}
+		n = n*10 + int64(c)
+	}
+	return n
+}
+
 func isJSON(contentType string) bool {
+	if contentType == "application/json" { // most are
+		return true
+	}
 	t, _, _ := strings.Cut(contentType, ";")
 	t = strings.ToLower(strings.TrimSpace(t))
 	return t == "application/json" || strings.HasSuffix(t, "+json")
@@ -136,8 +152,7 @@ func namesAccount(name string) bool {
 func statusOf(headers [][2]string) int {
 	for _, h := range headers {
 		if h[0] == ":status" {
-			n, _ := strconv.Atoi(h[1])
-			return n
+			return int(max(0, lengthOf(h[1])))
 		}
 	}
 	return 0

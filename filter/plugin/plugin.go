@@ -47,6 +47,7 @@ type vm struct {
 	stats       stats
 	gate        *assigned // newest good assignment of each role; nil before the first
 	attempt     *assigned
+	forGates    *assigned           // the newer of these two, which gates go by
 	only        *assigned           // of a gate alone
 	fetch       fetch               // how a gate alone gets it, where it is not pushed
 	told        bool                // what a gate alone cannot do
@@ -54,6 +55,8 @@ type vm struct {
 	gates       int                 // living plugin contexts of gates: they tick for the whole VM
 	tries       *root               // newest living plugin context of an attempt; nil: none
 	calls       calls
+	gatesDone   spare[gate]
+	attempts    spare[attempt]
 	peeks       spare[groq.RequestPeek]
 	meters      spare[groq.Meter]
 	model       string  // that was asked for last, and is likely to be again
@@ -195,7 +198,12 @@ func (r *root) take(a *assigned) bool {
 		return false
 	}
 	*current = a
-	r.vm.earlyMS = hostMS()
+	v := r.vm
+	v.forGates = v.gate
+	if v.gate.version().Before(v.attempt.version()) {
+		v.forGates = v.attempt
+	}
+	v.earlyMS = hostMS()
 	return true
 }
 
@@ -213,8 +221,8 @@ func (r *root) place() **assigned {
 // assigned is the role's assignment; nil before the first. Of a gate and an attempt in one VM, the gate goes by the newer:
 // the control plane pushes the attempt's at once, and the gate's more seldom.
 func (r *root) assigned() *assigned {
-	if v := r.vm; r.role == protocol.GateResource && v.gate.version().Before(v.attempt.version()) {
-		return v.attempt
+	if r.role == protocol.GateResource {
+		return r.vm.forGates
 	}
 	return *r.place()
 }
@@ -301,9 +309,12 @@ func (r *root) OnPluginDone() (done bool) {
 // NewHttpContext implements types.PluginContext.
 func (r *root) NewHttpContext(id uint32) types.HttpContext {
 	if r.role == protocol.AttemptResource {
-		return &attempt{try: try{vm: r.vm}, id: id}
+		t := r.vm.attempts.take()
+		*t = attempt{try: try{vm: r.vm}, id: id}
+		return t
 	}
-	g := &gate{vm: r.vm, root: r}
+	g := r.vm.gatesDone.take()
+	*g = gate{vm: r.vm, root: r, attempts: g.attempts[:0]}
 	if r.role == protocol.GateOnlyResource {
 		g.sole = &sole{}
 	}

@@ -21,6 +21,7 @@ type try struct {
 	status int                  // of an answer that is not 2xx
 	header groq.ResponseHeaders // of that answer
 	blind  bool                 // nobody looked into the request's body
+	onTab  bool                 // the key is the one in use, of a tab
 }
 
 // pick takes the best key for the call and holds what it may need. A choice without a key says why there is none.
@@ -30,7 +31,7 @@ func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
 		if o := t.vm.tabFor(t.a, &r); o != nil {
 			o.Take(r.Need)
 			t.vm.taken.picks++
-			t.bearer = o.bearer
+			t.bearer, t.onTab = o.bearer, true
 			return t.with(picker.Choice{Key: o.key, Reserve: r.Need, InUse: o.key.Credential}, tr)
 		}
 	}
@@ -77,7 +78,7 @@ func (t *try) dress() bool {
 // use takes down that the call goes to the key.
 func (t *try) use(c picker.Choice, tr *trail.Trail, at picker.Instant) {
 	t.vm.stats.pick(c.Key.Credential)
-	if tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
+	if !t.onTab && tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
 		t.vm.stats.rotation()
 	}
 }
