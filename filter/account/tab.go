@@ -28,9 +28,9 @@ const (
 	// Plenty is for how many calls like one a key must have room for a tab.
 	Plenty = 64
 
-	mostAtOnce  = 64 // calls that a tab is filled for
-	share       = 8  // part of what is free that one tab takes
-	mostUnseen  = 4  // times a call's need that may be spent beyond what is reserved
+	mostAtOnce  = 256 // calls that a tab is filled for
+	share       = 8   // part of what is free that one tab takes
+	mostUnseen  = 4   // times a call's need that may be spent beyond what is reserved
 	mostTallies = 16
 )
 
@@ -51,7 +51,7 @@ func (t *Tab) Take(need int64) {
 // after the tab was closed: in another window, by another VM, or where too much would be spent that others do not see.
 func (t *Tab) Settle(w quota.Window, vm uint32, reserved int64, s *Settlement) bool {
 	over := max(0, t.over+s.Tokens()-max(0, reserved))
-	if w != t.window || vm != t.vm || t.ended >= 2*mostAtOnce || over > mostUnseen*t.need {
+	if w != t.window || vm != t.vm || t.ended >= mostAtOnce || over > mostUnseen*t.need {
 		return false
 	}
 	y := t.tally(s)

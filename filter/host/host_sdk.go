@@ -3,6 +3,7 @@
 package host
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -46,20 +47,27 @@ func ResponseBody(start, size int) []byte {
 	return b
 }
 
-// ResponseHeader returns a header of the answer; ok is false where there is none.
-func ResponseHeader(name string) (value string, ok bool) {
-	v, err := proxywasm.GetHttpResponseHeader(name)
-	return v, err == nil
-}
+// RequestHeaders returns all headers of the request. They are good until the next call of any kind of headers.
+func RequestHeaders() (h Headers, ok bool) { return written(proxywasm.GetHttpRequestHeaders()) }
 
-// RequestHeaders returns all headers of the request, names and values. They are good until the next call of either kind.
-func RequestHeaders() (headers [][2]string, ok bool) {
-	h, err := proxywasm.GetHttpRequestHeaders()
-	return h, err == nil
-}
+// ResponseHeaders returns all headers of the answer. They are good until the next call of any kind of headers.
+func ResponseHeaders() (h Headers, ok bool) { return written(proxywasm.GetHttpResponseHeaders()) }
 
-// ResponseHeaders returns all headers of the answer, names and values. They are good until the next call of either kind.
-func ResponseHeaders() (headers [][2]string, ok bool) {
-	h, err := proxywasm.GetHttpResponseHeaders()
-	return h, err == nil
+// ResponseTrailers returns all trailers of the answer. They are good until the next call of any kind of headers.
+func ResponseTrailers() (h Headers, ok bool) { return written(proxywasm.GetHttpResponseTrailers()) }
+
+// written writes headers as the host does.
+func written(headers [][2]string, err error) (Headers, bool) {
+	if err != nil {
+		return Headers{}, false
+	}
+	raw := binary.LittleEndian.AppendUint32(nil, uint32(len(headers)))
+	for _, h := range headers {
+		raw = binary.LittleEndian.AppendUint32(raw, uint32(len(h[0])))
+		raw = binary.LittleEndian.AppendUint32(raw, uint32(len(h[1])))
+	}
+	for _, h := range headers {
+		raw = append(append(append(append(raw, h[0]...), 0), h[1]...), 0)
+	}
+	return headersOf(raw), true
 }

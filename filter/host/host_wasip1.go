@@ -1,9 +1,6 @@
 package host
 
-import (
-	"encoding/binary"
-	"unsafe"
-)
+import "unsafe"
 
 //go:wasmimport wasi_snapshot_preview1 clock_time_get
 func clockTimeGet(clock uint32, precision uint64, now unsafe.Pointer) uint32
@@ -20,20 +17,18 @@ func setProperty(path *byte, pathSize int32, value *byte, size int32) uint32
 //go:wasmimport env proxy_get_buffer_bytes
 func getBufferBytes(buffer uint32, start, most int32, value unsafe.Pointer, size *int32) uint32
 
-//go:wasmimport env proxy_get_header_map_value
-func getHeaderMapValue(headers uint32, name *byte, nameSize int32, value unsafe.Pointer, size *int32) uint32
-
 //go:wasmimport env proxy_get_header_map_pairs
 func getHeaderMapPairs(headers uint32, value unsafe.Pointer, size *int32) uint32
 
 // Numbers of the ABI.
 const (
-	statusOK        = 0
-	realTime        = 0
-	requestHeaders  = 0
-	requestBody     = 0
-	responseBody    = 1
-	responseHeaders = 2
+	statusOK         = 0
+	realTime         = 0
+	requestHeaders   = 0
+	requestBody      = 0
+	responseBody     = 1
+	responseHeaders  = 2
+	responseTrailers = 3
 )
 
 // out is where the host writes what it returns: a VM has one thread, and variables of a call's own would be garbage. The
@@ -122,50 +117,22 @@ func buffer(which uint32, start, size int) []byte {
 	return taken()
 }
 
-// ResponseHeader returns a header of the answer; ok is false where there is none.
-func ResponseHeader(name string) (value string, ok bool) {
-	out.value, out.size = nil, 0
-	into = forValue
-	status := getHeaderMapValue(responseHeaders, unsafe.StringData(name), int32(len(name)), unsafe.Pointer(&out.value), &out.size)
-	into = nil
-	if status != statusOK {
-		return "", false
-	}
-	b := taken()
-	return unsafe.String(unsafe.SliceData(b), len(b)), true
-}
+// RequestHeaders returns all headers of the request. They are good until the next call of any kind of headers.
+func RequestHeaders() (h Headers, ok bool) { return pairs(requestHeaders) }
 
-// RequestHeaders returns all headers of the request, names and values. They are good until the next call of either kind.
-func RequestHeaders() (headers [][2]string, ok bool) { return pairs(requestHeaders) }
+// ResponseHeaders returns all headers of the answer. They are good until the next call of any kind of headers.
+func ResponseHeaders() (h Headers, ok bool) { return pairs(responseHeaders) }
 
-// ResponseHeaders returns all headers of the answer, names and values. They are good until the next call of either kind.
-func ResponseHeaders() (headers [][2]string, ok bool) { return pairs(responseHeaders) }
+// ResponseTrailers returns all trailers of the answer. They are good until the next call of any kind of headers.
+func ResponseTrailers() (h Headers, ok bool) { return pairs(responseTrailers) }
 
-// found holds the headers that were asked for last.
-var found [][2]string
-
-// pairs reads a map of headers: how many there are, the lengths of each name and value, then each with a zero after it.
-func pairs(which uint32) ([][2]string, bool) {
+func pairs(which uint32) (Headers, bool) {
 	out.value, out.size = nil, 0
 	into = forHeaders
 	status := getHeaderMapPairs(which, unsafe.Pointer(&out.value), &out.size)
 	into = nil
 	if status != statusOK || out.value == nil {
-		return nil, false
+		return Headers{}, false
 	}
-	b := taken()
-	clear(found) // so that nothing is kept alive by what is longer than the next
-	found = found[:0]
-	n := int(binary.LittleEndian.Uint32(b))
-	at := 4 + 8*n
-	for i := range n {
-		var h [2]string
-		for j := range h {
-			size := int(binary.LittleEndian.Uint32(b[4+8*i+4*j:]))
-			h[j] = unsafe.String(unsafe.SliceData(b[at:at+size]), size)
-			at += size + 1
-		}
-		found = append(found, h)
-	}
-	return found, true
+	return headersOf(taken()), true
 }

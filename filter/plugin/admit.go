@@ -11,11 +11,8 @@ import (
 // admit lets the call through with a trail for its attempts or with its key, or refuses it because no key is left.
 func (g *gate) admit(a *assigned) types.Action {
 	t := &g.trail
-	*t = trail.Trail{Call: g.vm.calls.add(g.vm.id, g), Incarnation: g.vm.process(), Model: trail.UnknownModel, Only: g.useKey, Tries: g.first[:0]}
-	r := picker.Request{Only: g.useKey}
-	if g.endpoint.tokens != noTokens {
-		r.Need, r.Fixed = a.Policy.RequiredTokens, a.Policy.RequiredTokens > 0
-	}
+	t.Call, t.Incarnation = g.vm.calls.add(g.vm.id, g), g.vm.process()
+	t.Model, t.Only, t.Tries = trail.UnknownModel, g.useKey, g.first[:0]
 	if g.endpoint.tokens >= promptTokens {
 		t.Prompt = meter.Prompt(g.length)
 	}
@@ -24,15 +21,21 @@ func (g *gate) admit(a *assigned) types.Action {
 	} else if g.sole != nil {
 		g.sole.believe(t)
 	}
-	if !r.Fixed {
-		r.Need = g.need(t)
+	fixed := g.endpoint.tokens != noTokens && a.Policy.RequiredTokens > 0
+	if t.Need = a.Policy.RequiredTokens; !fixed {
+		t.Need = g.need(t)
 	}
-	r.Model, t.Need = t.Model, r.Need
-	if g.sole == nil && g.vm.tabFor(a, &r) != nil {
+	if g.sole == nil && t.Only == "" && g.vm.tabFor(a.version(), t.Model, t.Need, false) != nil {
 		return g.passed(g.leave())
 	}
+	return g.look(a, fixed)
+}
+
+// look lets the call through if a key could serve it now.
+func (g *gate) look(a *assigned, fixed bool) types.Action {
+	t := &g.trail
 	at := g.vm.instant()
-	c := g.choose(a, t, r, at)
+	c := g.choose(a, picker.Request{Model: t.Model, Need: t.Need, Fixed: fixed, Only: t.Only}, at)
 	if c.Refusal != nil {
 		if c.Refusal.More {
 			g.vm.urgentMS = hostMS()
@@ -40,23 +43,23 @@ func (g *gate) admit(a *assigned) types.Action {
 		g.root.hasten()
 		return g.refuse(refusedBy(c.Refusal, at))
 	}
-	g.vm.watch(c.Room, r.Need)
+	g.vm.watch(c.Room, t.Need)
 	g.root.hasten()
 	return g.passed(g.pass(c, at))
 }
 
 func (g *gate) passed(ok bool) types.Action {
 	if !ok {
-		return g.refuse(internalError())
+		return g.deny(internalError)
 	}
 	g.admitted = true
 	return types.ActionContinue
 }
 
 // choose looks whether a key could serve; a gate alone takes it.
-func (g *gate) choose(a *assigned, t *trail.Trail, r picker.Request, at picker.Instant) picker.Choice {
+func (g *gate) choose(a *assigned, r picker.Request, at picker.Instant) picker.Choice {
 	if g.sole != nil {
-		return g.sole.take(g.vm, a, t, at)
+		return g.sole.take(g.vm, a, &g.trail, at)
 	}
 	return a.picker.Peek(g.vm.book, r, at)
 }

@@ -42,6 +42,15 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) (action types.Action) {
 	if t.a = t.vm.attempt; t.a == nil {
 		return t.refuse(noAssignment())
 	}
+	if !t.fromTab(tr) {
+		return t.search(tr)
+	}
+	fault(atReserved)
+	return t.goes(t.dress() && t.leave(tr), tr)
+}
+
+// search picks the key that is best now.
+func (t *attempt) search(tr *trail.Trail) types.Action {
 	at := t.vm.instant()
 	t.giveUp(tr)
 	c := t.pick(tr, at)
@@ -49,13 +58,21 @@ func (t *attempt) OnHttpRequestHeaders(int, bool) (action types.Action) {
 		return t.refuse(refusedBy(c.Refusal, at))
 	}
 	fault(atReserved)
-	if !t.dress() || !t.leave(tr) {
-		t.drop(tr, at)
-		internalError().send()
-		return types.ActionPause
+	ok := t.dress() && t.leave(tr)
+	if ok {
+		t.use(c, tr, at)
 	}
-	t.use(c, tr, at)
-	return types.ActionContinue
+	return t.goes(ok, tr)
+}
+
+// goes lets the request go on if it has its key.
+func (t *attempt) goes(ok bool, tr *trail.Trail) types.Action {
+	if ok {
+		return types.ActionContinue
+	}
+	t.drop(tr, t.vm.instant())
+	internalError().send()
+	return types.ActionPause
 }
 
 // trail is the call's: the gate's own where that is in this VM, else what stands on the stream.
@@ -142,11 +159,16 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	if status/100 == 2 {
 		if g := t.gateHere(); g != nil {
 			g.keyed, g.keyID = true, t.key.ID
-			g.begin(status, headers, end, false)
+			g.begin(status, headers, end, t.secret)
 			g.served = true
 		}
 		return types.ActionContinue
 	}
+	return t.failed(status, headers, end)
+}
+
+// failed takes the headers of an answer that is not a success.
+func (t *attempt) failed(status int, headers host.Headers, end bool) types.Action {
 	t.status, t.header = status, answerHeaders(headers)
 	if !end && groq.NeedsBody(t.status, t.header) {
 		t.heldMS = hostMS()
@@ -159,11 +181,11 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 
 // OnHttpResponseBody implements types.HttpContext. While the answer is held, size is all that is buffered so far.
 func (t *attempt) OnHttpResponseBody(size int, end bool) types.Action {
-	defer t.guardAnswer(atAnswerBody)
-	fault(atAnswerBody)
-	if t.heldMS == 0 {
+	if t.heldMS == 0 { // as of every success
 		return types.ActionContinue
 	}
+	defer t.guardAnswer(atAnswerBody)
+	fault(atAnswerBody)
 	if !end && size < maxHeld {
 		return types.ActionPause
 	}

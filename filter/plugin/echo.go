@@ -5,24 +5,28 @@ import (
 	"strings"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"keywheel/filter/host"
 )
 
 // An upstream that repeats what it was sent must not give the key away. A header that shows the secret of the key that
 // served is taken off, whatever its name. A body is never changed; of an error, which is read anyway, it is told.
 
-// withheld returns the names of headers whose value shows the secret of the key with this ID.
-func (v *vm) withheld(keyID string, headers [][2]string) (names []string) {
-	secret := v.secretOf(keyID)
+// withheld returns the names of headers whose value shows a key's secret; empty: there is none.
+func (v *vm) withheld(keyID, secret string, headers host.Headers) (names []string) {
 	if secret == "" {
 		return nil
 	}
-	for _, h := range headers {
-		if len(h[1]) >= len(secret) && strings.Contains(h[1], secret) {
-			v.echoed(keyID, "the header "+h[0])
-			names = append(names, h[0])
+	for {
+		name, value, ok := headers.Next()
+		if !ok {
+			return names
+		}
+		if len(value) >= len(secret) && strings.Contains(value, secret) {
+			v.echoed(keyID, "the header "+name)
+			names = append(names, strings.Clone(name))
 		}
 	}
-	return names
 }
 
 // secretOf is the secret of a key; empty where this VM does not have it.

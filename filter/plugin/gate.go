@@ -71,15 +71,39 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	g.mine, g.startMS = true, hostMS()
 	headers, ok := host.RequestHeaders()
 	if !ok {
-		return g.refuse(internalError())
+		return g.deny(internalError)
 	}
 	a := g.root.assigned()
 	policy := &noPolicy
 	if a != nil {
 		policy = &a.Policy
 	}
-	h := &g.vm.request
+	var h request
 	h.read(headers, policy.CallerHeader)
+	if policy.CallerHeader != "" || policy.UseKey || g.sole != nil {
+		g.named(&h, policy)
+	}
+	g.endpoint, ok = findEndpoint(h.method, h.path)
+	g.length, g.uncounted = max(0, h.length), h.length < 0
+	switch {
+	case h.hop:
+		return g.deny(loopDetected)
+	case !ok:
+		return g.deny(func() reply { return endpointNotAllowed(h.method, h.path) })
+	case a == nil:
+		return g.deny(noAssignment)
+	}
+	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens || !g.root.remote.holds() {
+		return g.admit(a)
+	}
+	g.peek = g.vm.peeks.take()
+	g.peek.Reset(g.vm.model)
+	g.waiting = true
+	return types.ActionPause
+}
+
+// named keeps what the caller names.
+func (g *gate) named(h *request, policy *protocol.Policy) {
 	if policy.CallerHeader != "" {
 		g.caller = strings.Clone(callerName(h.caller))
 	}
@@ -89,26 +113,6 @@ func (g *gate) OnHttpRequestHeaders(_ int, end bool) (action types.Action) {
 	if g.sole != nil {
 		g.sole.named = strings.Clone(modelName(h.model))
 	}
-	for _, name := range h.strip {
-		_ = proxywasm.RemoveHttpRequestHeader(name)
-	}
-	g.endpoint, ok = findEndpoint(h.method, h.path)
-	g.length, g.uncounted = max(0, h.length), h.length < 0
-	switch {
-	case h.hop:
-		return g.refuse(loopDetected())
-	case !ok:
-		return g.refuse(endpointNotAllowed(h.method, h.path))
-	case a == nil:
-		return g.refuse(noAssignment())
-	}
-	if end || !h.json || h.upgrade || g.endpoint.tokens == noTokens || !g.root.remote.holds() {
-		return g.admit(a)
-	}
-	g.peek = g.vm.peeks.take()
-	g.peek.Reset(g.vm.model)
-	g.waiting = true
-	return types.ActionPause
 }
 
 // noPolicy is what holds before the first assignment.
@@ -155,10 +159,13 @@ func (g *gate) letGo(size int64) types.Action {
 	}
 	a := g.root.assigned()
 	if a == nil {
-		return g.refuse(noAssignment())
+		return g.deny(noAssignment)
 	}
 	return g.admit(a)
 }
+
+// deny is refuse, where it is called often and happens seldom: a reply is large.
+func (g *gate) deny(why func() reply) types.Action { return g.refuse(why()) }
 
 // refuse answers the call here. Nothing of it reaches Groq.
 func (g *gate) refuse(r reply) types.Action {
@@ -182,37 +189,44 @@ func (g *gate) OnHttpResponseHeaders(_ int, end bool) types.Action {
 		return types.ActionContinue
 	}
 	if headers, ok := host.ResponseHeaders(); ok {
-		g.begin(statusOf(headers), headers, end, true)
+		g.begin(statusOf(headers), headers, end, "")
 	}
 	return types.ActionContinue
 }
 
-// begin reads the headers of the answer, and takes off what must not reach the client. here says that they are as they
-// reach the gate; else they are the upstream's, at the attempt that serves the call.
-func (g *gate) begin(status int, headers [][2]string, end, here bool) {
+// begin reads the headers of the answer, and takes off what must not reach the client. secret is that of
+// the attempt that serves the call, to which they have just come; empty: they have come to the gate.
+func (g *gate) begin(status int, headers host.Headers, end bool, secret string) {
+	here := secret == ""
 	g.status = status
-	contentType := ""
-	for _, h := range headers {
-		switch name := h[0]; {
-		case name == "content-type":
-			contentType = h[1]
-		case name == keyHeader && here:
-			g.keyed, g.keyID = true, strings.Clone(h[1])
-		case name == refusedHeader:
-			if here {
-				g.byAttempt(h[1])
-			}
-			_ = proxywasm.RemoveHttpResponseHeader(name)
-		case stripsFromAnswer(name):
+	contentType, all := "", headers
+	for {
+		name, value, ok := headers.Next()
+		if !ok {
+			break
+		}
+		means, where := headerOf(name)
+		switch {
+		case means == theType:
+			contentType = value
+		case means == theKey && here:
+			g.keyed, g.keyID = true, strings.Clone(value)
+		case means == aRefusal && here:
+			g.byAttempt(value)
+		}
+		if where&fromAnswer != 0 {
 			_ = proxywasm.RemoveHttpResponseHeader(name)
 		}
 	}
 	if g.sole != nil {
-		if g.keyed = g.sole.answered(g.status, headers, end); g.keyed {
+		if g.keyed = g.sole.answered(g.status, all, end); g.keyed {
 			g.keyID = g.sole.key.ID
 		}
 	}
-	for _, name := range g.vm.withheld(g.keyID, headers) {
+	if here {
+		secret = g.vm.secretOf(g.keyID)
+	}
+	for _, name := range g.vm.withheld(g.keyID, secret, all) {
 		_ = proxywasm.RemoveHttpResponseHeader(name)
 	}
 	if g.keyed && g.status/100 == 2 && !end && g.endpoint.tokens >= promptTokens {
@@ -265,8 +279,8 @@ func (g *gate) OnHttpResponseTrailers(int) types.Action {
 	defer g.guardAnswer(atTrailers)
 	fault(atTrailers)
 	g.ended = true
-	if trailers, err := proxywasm.GetHttpResponseTrailers(); err == nil {
-		for _, name := range g.vm.withheld(g.keyID, trailers) {
+	if trailers, ok := host.ResponseTrailers(); ok {
+		for _, name := range g.vm.withheld(g.keyID, g.vm.secretOf(g.keyID), trailers) {
 			_ = proxywasm.RemoveHttpResponseTrailer(name)
 		}
 	}

@@ -3,6 +3,9 @@ package plugin
 import (
 	"strings"
 
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"keywheel/filter/host"
 	"keywheel/shared/groq"
 	"keywheel/shared/protocol"
 )
@@ -19,6 +22,94 @@ const (
 	demoHeader    = "x-keywheel-demo"
 )
 
+// header is a header that means something here.
+type header struct {
+	name  string
+	means meaning
+	strip strip
+}
+
+type meaning uint8
+
+const (
+	nothing meaning = iota
+	theMethod
+	thePath
+	theLength
+	theType
+	anUpgrade
+	aHop
+	theKeyToUse
+	theModel
+	theStatus
+	theKey
+	aRefusal
+)
+
+// strip says where a header is taken off.
+type strip uint8
+
+const (
+	// fromRequest is for what a client must not send on: credentials of its own, what steers Envoy's retries, hedging and
+	// time-outs (a client could spend every key at once), what names an account, and what would have the answer compressed,
+	// so that it could not be metered.
+	fromRequest strip = 1 << iota
+	// fromAnswer is for what must not reach the client: cookies of Groq's edge, which would tie clients together, what names
+	// the operator's account, the credential, should an upstream echo it, and what was meant for Envoy.
+	fromAnswer
+)
+
+// headersByLength are all such headers, but for those that are known by how their names begin.
+var headersByLength = byLength(
+	header{":method", theMethod, 0},
+	header{":path", thePath, 0},
+	header{"content-length", theLength, 0},
+	header{"content-type", theType, 0},
+	header{"upgrade", anUpgrade, 0},
+	header{hopHeader, aHop, fromRequest},
+	header{useKeyHeader, theKeyToUse, fromRequest},
+	header{modelHeader, theModel, fromRequest},
+	header{":status", theStatus, 0},
+	header{keyHeader, theKey, fromRequest},
+	header{refusedHeader, aRefusal, fromRequest | fromAnswer},
+	header{rotateHeader, nothing, fromRequest | fromAnswer},
+	header{"accept-encoding", nothing, fromRequest},
+	header{"x-api-key", nothing, fromRequest},
+	header{"api-key", nothing, fromRequest},
+	header{"cookie", nothing, fromRequest},
+	header{"set-cookie", nothing, fromAnswer},
+	header{"authorization", nothing, fromRequest | fromAnswer},
+	header{"openai-organization", nothing, fromRequest | fromAnswer},
+	header{"openai-project", nothing, fromRequest | fromAnswer},
+	header{"groq-organization", nothing, fromRequest | fromAnswer},
+	header{"groq-project", nothing, fromRequest | fromAnswer},
+	header{"x-groq-organization", nothing, fromRequest | fromAnswer},
+	header{"x-groq-project", nothing, fromRequest | fromAnswer},
+)
+
+func byLength(headers ...header) [20][]header {
+	var out [20][]header
+	for _, h := range headers {
+		out[len(h.name)] = append(out[len(h.name)], h)
+	}
+	return out
+}
+
+// headerOf says what a header means.
+func headerOf(name string) (means meaning, where strip) {
+	if len(name) < len(headersByLength) {
+		for i := range headersByLength[len(name)] {
+			if h := &headersByLength[len(name)][i]; h.name == name {
+				return h.means, h.strip
+			}
+		}
+	}
+	if strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, ownPrefix) {
+		return nothing, fromRequest
+	}
+	return nothing, 0
+}
+
 // request is what the gate needs to know of a request's headers.
 type request struct {
 	method, path string
@@ -29,43 +120,42 @@ type request struct {
 	caller       string // as it calls itself; empty: it does not
 	useKey       string // the ID of the one key that is wanted; empty: any
 	model        string // as the caller names it in a header; empty: it does not
-	strip        []string
 }
 
-// read reads a request's headers. callerHeader is the one that names a caller; empty: none does. What it says is the
-// operator's own business, and does not go on to Groq.
-func (r *request) read(headers [][2]string, callerHeader string) {
-	*r = request{length: -1, strip: r.strip[:0]}
-	for _, h := range headers {
-		if h[0] == callerHeader {
-			r.caller = joined(r.caller, h[1])
-			r.strip = append(r.strip, h[0])
-			continue
+// read reads a request's headers and takes off what must not go on. callerHeader is the one that names a caller; empty:
+// none does. What it says is the operator's own business, and does not go on to Groq.
+func (r *request) read(headers host.Headers, callerHeader string) {
+	r.length = -1
+	for {
+		name, value, ok := headers.Next()
+		if !ok {
+			break
 		}
-		switch name, value := h[0], h[1]; name {
-		case ":method":
+		means, where := headerOf(name)
+		switch means {
+		case theMethod:
 			r.method = value
-		case ":path":
+		case thePath:
 			r.path = value
-		case "content-length":
+		case theLength:
 			r.length = lengthOf(value)
-		case "content-type":
+		case theType:
 			r.json = isJSON(value)
-		case "upgrade":
+		case anUpgrade:
 			r.upgrade = true
-		case hopHeader:
+		case aHop:
 			r.hop = true
-			r.strip = append(r.strip, name)
-		case useKeyHeader:
+		case theKeyToUse:
 			r.useKey = joined(r.useKey, value)
-			r.strip = append(r.strip, name)
-		case modelHeader:
+		case theModel:
 			r.model = joined(r.model, value)
-			r.strip = append(r.strip, name)
-		default:
-			if stripsFromRequest(name) {
-				r.strip = append(r.strip, name)
-			}
+		}
+		if name == callerHeader {
+			r.caller = joined(r.caller, value)
+			where = fromRequest
+		}
+		if where&fromRequest != 0 {
+			_ = proxywasm.RemoveHttpRequestHeader(name)
 		}
 	}
 	if r.method == "CONNECT" {
@@ -123,55 +213,36 @@ func isJSON(contentType string) bool {
 	return t == "application/json" || strings.HasSuffix(t, "+json")
 }
 
-// stripsFromRequest says what a client must not send on: credentials of its own, what steers Envoy's retries, hedging
-// and time-outs (a client could spend every key at once), what names an account, and what would have the answer
-// compressed, so that it could not be metered.
-func stripsFromRequest(name string) bool {
-	switch name {
-	case "accept-encoding", "authorization", "x-api-key", "api-key", "cookie":
-		return true
-	}
-	return strings.HasPrefix(name, "x-envoy-") || strings.HasPrefix(name, ownPrefix) || namesAccount(name)
-}
-
-// stripsFromAnswer says what must not reach the client: cookies of Groq's edge, which would tie clients together, what
-// names the operator's account, the credential, should an upstream echo it, and what was meant for Envoy.
-func stripsFromAnswer(name string) bool {
-	return name == "set-cookie" || name == "authorization" || name == rotateHeader || namesAccount(name)
-}
-
-func namesAccount(name string) bool {
-	switch name {
-	case "openai-organization", "openai-project", "groq-organization", "groq-project", "x-groq-organization", "x-groq-project":
-		return true
-	}
-	return false
-}
-
 // statusOf is an answer's status; 0: it has none.
-func statusOf(headers [][2]string) int {
-	for _, h := range headers {
-		if h[0] == ":status" {
-			return int(max(0, lengthOf(h[1])))
+func statusOf(headers host.Headers) int {
+	for {
+		name, value, ok := headers.Next()
+		if !ok {
+			return 0
+		}
+		if name == ":status" {
+			return int(max(0, lengthOf(value)))
 		}
 	}
-	return 0
 }
 
 // answerHeaders reads what classifies an answer. It keeps nothing of headers.
-func answerHeaders(headers [][2]string) groq.ResponseHeaders {
+func answerHeaders(headers host.Headers) groq.ResponseHeaders {
 	var h groq.ResponseHeaders
-	for _, x := range headers {
-		switch x[0] {
+	for {
+		name, value, ok := headers.Next()
+		if !ok {
+			return h
+		}
+		switch name {
 		case "content-type":
-			h.ContentType = strings.Clone(x[1])
+			h.ContentType = strings.Clone(value)
 		case "retry-after":
-			h.RetryAfter = strings.Clone(x[1])
+			h.RetryAfter = strings.Clone(value)
 		case "x-should-retry":
-			h.ShouldRetry = strings.Clone(x[1])
+			h.ShouldRetry = strings.Clone(value)
 		case "date":
-			h.Date = strings.Clone(x[1])
+			h.Date = strings.Clone(value)
 		}
 	}
-	return h
 }

@@ -41,12 +41,14 @@ func (g *gate) settle(c *account.Call, at picker.Instant, details string) {
 		if y.State != trail.Pending && y.State != trail.Lost {
 			continue
 		}
-		s := g.unanswered(t, details)
+		var s account.Settlement
 		if i == len(t.Tries)-1 && g.keyed {
-			s = g.metered(t, c.TimeMS)
+			g.metered(&s, t, c.TimeMS)
 			c.Credential, c.Tokens = y.Credential, s.Tokens()
+		} else {
+			g.unanswered(&s, t, details)
 		}
-		g.vm.settle(at, y, s)
+		g.vm.settle(at, y, &s)
 		g.took.Prompt += s.Usage.Prompt
 		g.took.Completion += s.Usage.Completion
 		g.took.Total += s.Tokens()
@@ -88,53 +90,50 @@ func (g *gate) endMeter() {
 	}
 }
 
-// metered is the settlement of the try whose answer the gate has seen.
-func (g *gate) metered(t *trail.Trail, timeMS int64) account.Settlement {
-	s := account.Settlement{Class: groq.ClassOK, Charged: g.endpoint.tokens != noTokens, TimeMS: timeMS}
-	if g.endpoint.tokens < promptTokens {
-		return s
-	}
-	if g.unread {
+// metered settles the try whose answer the gate has seen.
+func (g *gate) metered(s *account.Settlement, t *trail.Trail, timeMS int64) {
+	s.Class, s.Charged, s.TimeMS = groq.ClassOK, g.endpoint.tokens != noTokens, timeMS
+	switch {
+	case g.endpoint.tokens < promptTokens:
+		return
+	case g.unread:
 		s.Estimated = max(t.Need, g.prompt(t))
-		return s
+		return
+	case g.meter == nil: // 204, or an answer to HEAD
+		return
 	}
-	if g.meter == nil { // 204, or an answer to HEAD
-		return s
+	s.Usage = g.meter.Usage()
+	if s.Model = s.Usage.Model; s.Usage.Known {
+		g.vm.learner.Add(t.Model, s.Usage.Completion)
+		return
 	}
-	u := g.meter.Usage()
-	s.Model = u.Model
-	if u.Known {
-		s.Usage = u
-		g.vm.learner.Add(t.Model, u.Completion)
-		return s
-	}
+	s.Usage = groq.Usage{}
 	if status, _, failed := g.meter.StreamError(); failed && status >= 500 {
 		s.Class = groq.ClassTransient
 	}
 	s.Estimated = meter.Cut(g.prompt(t), g.meter.Events(), g.meter.Bytes(), g.maxTokens())
-	return s
 }
 
-// unanswered is the settlement of a try that ended without an answer. Groq may bill what it was sent.
-func (g *gate) unanswered(t *trail.Trail, details string) account.Settlement {
-	s := account.Settlement{Class: groq.ClassReset, Estimated: g.prompt(t), Charged: g.endpoint.tokens != noTokens}
-	switch {
-	case neverSent(details):
-		return account.Settlement{Class: groq.ClassConnect}
-	case clientLeft(details):
+// unanswered settles a try that ended without an answer. Groq may bill what it was sent.
+func (g *gate) unanswered(s *account.Settlement, t *trail.Trail, details string) {
+	if neverSent(details) {
+		s.Class = groq.ClassConnect
+		return
+	}
+	s.Class, s.Estimated, s.Charged = groq.ClassReset, g.prompt(t), g.endpoint.tokens != noTokens
+	if clientLeft(details) {
 		s.Class = groq.ClassCaller
 	}
-	return s
 }
 
 // settle closes a try: what it held is given back, what it cost is counted.
-func (v *vm) settle(at picker.Instant, y *trail.Try, s account.Settlement) {
-	if !v.putOnTab(at, y, &s) {
+func (v *vm) settle(at picker.Instant, y *trail.Try, s *account.Settlement) {
+	if !v.putOnTab(at, y, s) {
 		v.book.Update(y.Credential, func(e *account.Entry) bool {
 			if y.State == trail.Pending {
 				e.Release(y.VM, y.Reserved)
 			}
-			e.Settle(at.Window, s)
+			e.Settle(at.Window, *s)
 			return true
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 
 	"keywheel/filter/account"
+	"keywheel/filter/host"
 	"keywheel/filter/picker"
 	"keywheel/filter/trail"
 	"keywheel/shared/groq"
@@ -15,9 +16,10 @@ import (
 // last one's answer is. Answers are never held: what only a body says is learned as it passes.
 type sole struct {
 	try
-	call  trail.Trail
-	named string     // the model, as the caller names it in a header; empty: it does not
-	class groq.Class // of an answer that is not 2xx; empty: none, or not yet known
+	call   trail.Trail
+	picked bool       // the key was looked for
+	named  string     // the model, as the caller names it in a header; empty: it does not
+	class  groq.Class // of an answer that is not 2xx; empty: none, or not yet known
 
 	reading bool   // the answer's body says what it means
 	body    []byte // of it, at most maxHeld
@@ -48,7 +50,12 @@ func modelName(s string) string {
 // take picks the call's key and holds what the call may need.
 func (s *sole) take(v *vm, a *assigned, t *trail.Trail, at picker.Instant) picker.Choice {
 	s.vm, s.a, s.call = v, a, *t
-	return s.pick(&s.call, at)
+	if s.fromTab(&s.call) {
+		return picker.Choice{Key: s.key, InUse: s.key.Credential}
+	}
+	c := s.pick(&s.call, at)
+	s.picked = true
+	return c
 }
 
 // pass puts the key on the request.
@@ -57,13 +64,15 @@ func (s *sole) pass(c picker.Choice, at picker.Instant) bool {
 		s.drop(&s.call, at)
 		return false
 	}
-	s.use(c, &s.call, at)
+	if s.picked {
+		s.use(c, &s.call, at)
+	}
 	return true
 }
 
 // answered takes an answer's headers and says whether it is one to the key. Answers that Envoy makes, and other filters,
 // pass here too.
-func (s *sole) answered(status int, headers [][2]string, end bool) bool {
+func (s *sole) answered(status int, headers host.Headers, end bool) bool {
 	if s.key == nil || property("response", "code_details") != "via_upstream" {
 		return false
 	}

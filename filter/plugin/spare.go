@@ -7,7 +7,11 @@ type spare[T any] struct{ free []*T }
 // mostSpare bounds what a burst leaves behind.
 const mostSpare = 64
 
+// Neither method is inlined: they are called at many places, and what a call executes should be little code.
+
 // take returns a T, which may hold what its last user left.
+//
+//go:noinline
 func (s *spare[T]) take() *T {
 	n := len(s.free)
 	if n == 0 {
@@ -19,6 +23,8 @@ func (s *spare[T]) take() *T {
 }
 
 // give takes back what take returned; nil is nothing. The caller must forget it.
+//
+//go:noinline
 func (s *spare[T]) give(v *T) {
 	if v != nil && len(s.free) < mostSpare {
 		s.free = append(s.free, v)

@@ -23,11 +23,12 @@ type tab struct {
 	model   string
 	blind   bool
 	bearer  string
+	secret  string
 }
 
-// is says whether the tab is for calls like this one.
-func (t *tab) is(a *assigned, r *picker.Request) bool {
-	return t.version == a.version() && t.model == r.Model && t.blind == r.Blind
+// is says whether the tab is for such calls.
+func (t *tab) is(v account.Version, model string, blind bool) bool {
+	return t.version == v && t.model == model && t.blind == blind
 }
 
 // taken is what a VM has taken, and what it has not told yet.
@@ -41,12 +42,9 @@ type taken struct {
 }
 
 // tabFor returns the tab that a call can be served from, before its first try; nil: none.
-func (v *vm) tabFor(a *assigned, r *picker.Request) *tab {
-	if r.Only != "" {
-		return nil
-	}
+func (v *vm) tabFor(version account.Version, model string, need int64, blind bool) *tab {
 	for _, t := range v.taken.open {
-		if t.is(a, r) && t.Holds(r.Need) {
+		if t.is(version, model, blind) && t.Holds(need) {
 			return t
 		}
 	}
@@ -61,7 +59,7 @@ func (v *vm) seen(a *assigned, r *picker.Request, c *picker.Choice, at picker.In
 	}
 	var t *tab
 	for _, o := range v.taken.open {
-		if o.is(a, r) {
+		if o.is(a.version(), r.Model, r.Blind) {
 			t = o
 		}
 	}
@@ -73,6 +71,7 @@ func (v *vm) seen(a *assigned, r *picker.Request, c *picker.Choice, at picker.In
 		v.taken.open = append(v.taken.open, t)
 	}
 	t.version, t.key, t.model, t.blind, t.bearer = a.version(), c.Key, r.Model, r.Blind, a.bearers[c.Key.Credential]
+	t.secret = a.shown[c.Key.ID]
 	v.book.Fill(&t.Tab, c.Key, v.id, at.Window, r.Need)
 }
 

@@ -18,37 +18,46 @@ type try struct {
 	a      *assigned
 	key    *protocol.Key        // picked; nil: none
 	bearer string               // its Authorization
+	secret string               // in that
 	status int                  // of an answer that is not 2xx
 	header groq.ResponseHeaders // of that answer
 	blind  bool                 // nobody looked into the request's body
-	onTab  bool                 // the key is the one in use, of a tab
+}
+
+// fromTab takes the call's key from a tab; false: there is none for it.
+func (t *try) fromTab(tr *trail.Trail) bool {
+	if len(tr.Tries) > 0 || tr.Only != "" {
+		return false
+	}
+	o := t.vm.tabFor(t.a.version(), tr.Model, tr.Need, t.blind)
+	if o == nil {
+		return false
+	}
+	o.Take(tr.Need)
+	t.vm.taken.picks++
+	t.key, t.bearer, t.secret = o.key, o.bearer, o.secret
+	t.vm.stats.pick(o.key.Credential)
+	t.add(tr, tr.Need)
+	return true
 }
 
 // pick takes the best key for the call and holds what it may need. A choice without a key says why there is none.
 func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
 	r := t.request(tr)
-	if len(tr.Tries) == 0 {
-		if o := t.vm.tabFor(t.a, &r); o != nil {
-			o.Take(r.Need)
-			t.vm.taken.picks++
-			t.bearer, t.onTab = o.bearer, true
-			return t.with(picker.Choice{Key: o.key, Reserve: r.Need, InUse: o.key.Credential}, tr)
-		}
-	}
 	r.InUse = t.vm.inUse
 	c := t.a.picker.Pick(t.vm.book, t.vm.id, r, at)
 	t.vm.seen(t.a, &r, &c, at)
 	if c.Key == nil {
 		return c
 	}
-	t.bearer = t.a.bearers[c.Key.Credential]
-	return t.with(c, tr)
+	t.key, t.bearer, t.secret = c.Key, t.a.bearers[c.Key.Credential], t.a.shown[c.Key.ID]
+	t.add(tr, c.Reserve)
+	return c
 }
 
-func (t *try) with(c picker.Choice, tr *trail.Trail) picker.Choice {
-	t.key = c.Key
-	tr.Tries = append(tr.Tries, trail.Try{Credential: c.Key.Credential, VM: t.vm.id, Reserved: c.Reserve})
-	return c
+// add has the call know of the try.
+func (t *try) add(tr *trail.Trail, reserved int64) {
+	tr.Tries = append(tr.Tries, trail.Try{Credential: t.key.Credential, VM: t.vm.id, Reserved: reserved})
 }
 
 func (t *try) request(tr *trail.Trail) picker.Request {
@@ -78,14 +87,14 @@ func (t *try) dress() bool {
 // use takes down that the call goes to the key.
 func (t *try) use(c picker.Choice, tr *trail.Trail, at picker.Instant) {
 	t.vm.stats.pick(c.Key.Credential)
-	if !t.onTab && tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
+	if tr.Only == "" && t.a.picker.Takes(c) && t.vm.book.Use(at.Window, at.NowMS, c.Key.Credential, c.Leave) {
 		t.vm.stats.rotation()
 	}
 }
 
 // drop closes a try that was never sent.
 func (t *try) drop(tr *trail.Trail, at picker.Instant) {
-	t.vm.settle(at, tr.Last(), account.Settlement{Class: groq.ClassConnect})
+	t.vm.settle(at, tr.Last(), &account.Settlement{Class: groq.ClassConnect})
 }
 
 // learned takes what an answer that is not 2xx says of the key, and settles the try.
@@ -93,7 +102,7 @@ func (t *try) learned(tr *trail.Trail, body []byte, at picker.Instant) groq.Verd
 	v := groq.Classify(t.status, t.header, body)
 	t.vm.warnOfEcho(t.key.ID, body)
 	last := tr.Last()
-	t.vm.settle(at, last, account.Settlement{Class: v.Class})
+	t.vm.settle(at, last, &account.Settlement{Class: v.Class})
 	t.learn(v, tr.Model, at)
 	last.State = trail.Passed
 	if keyCannotHelp(v.Class) {

@@ -5,10 +5,18 @@ package record
 import "encoding/binary"
 
 // AppendString appends a string of at most 255 bytes, cut there.
+//
+//go:noinline
 func AppendString(b []byte, s string) []byte {
 	s = s[:min(len(s), 255)]
 	return append(append(b, byte(len(s))), s...)
 }
+
+// AppendVarint appends a number that Varint reads. Neither function is inlined: records have many fields, and what a call
+// executes should be little code.
+//
+//go:noinline
+func AppendVarint(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
 // Reader reads records from front to back. After the first read beyond the end everything reads as zero and Bad is set.
 type Reader struct {
@@ -56,7 +64,7 @@ func (r *Reader) Int64() int64 {
 	return 0
 }
 
-// Varint reads what binary.AppendVarint wrote.
+// Varint reads what AppendVarint wrote.
 func (r *Reader) Varint() int64 {
 	v, n := binary.Varint(r.Rest)
 	if n <= 0 {

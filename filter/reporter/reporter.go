@@ -2,7 +2,6 @@
 package reporter
 
 import (
-
 	"keywheel/filter/account"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"

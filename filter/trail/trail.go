@@ -71,15 +71,15 @@ func (t *Trail) Append(b []byte) []byte {
 	}
 	b = record.AppendString(b, t.Incarnation)
 	b = record.AppendString(b, t.Model)
-	b = binary.AppendVarint(b, t.Need)
-	b = binary.AppendVarint(b, t.Prompt)
+	b = record.AppendVarint(b, t.Need)
+	b = record.AppendVarint(b, t.Prompt)
 	if form != version {
 		b = record.AppendString(b, t.Only)
 	}
 	for _, y := range t.Tries {
 		b = record.AppendString(b, y.Credential)
 		b = binary.LittleEndian.AppendUint32(b, y.VM)
-		b = binary.AppendVarint(b, y.Reserved)
+		b = record.AppendVarint(b, y.Reserved)
 		b = append(b, byte(y.State))
 	}
 	return b

@@ -16,7 +16,14 @@ type Meter struct {
 	// Expect is the model that the answer is likely to name, whose name is then not copied.
 	Expect string
 
+	meterState
 	scan  scanner
+	model modelText
+	plain plainLine
+}
+
+// meterState is what begins anew with another answer.
+type meterState struct {
 	form  form
 	eager bool  // the content type says event stream: only an object shows otherwise
 	bom   uint8 // bytes of a byte-order mark seen; 3: passed
@@ -25,10 +32,8 @@ type Meter struct {
 	pending statedUsage // the usage object being read
 	stated  bool        // usage was
 	usage   Usage       // the last one stated, or the sum of the lines; its Model is not set
-	model   modelText
 
 	stream  eventReader
-	plain   plainLine
 	failed  streamError // what the event being read says
 	failure streamError // what an event that ended said
 }
@@ -63,10 +68,8 @@ func NewMeter(contentType string) *Meter {
 func (m *Meter) Reset(contentType string) {
 	m.Expect = ""
 	m.scan.reset()
-	m.form, m.eager, m.bom, m.bytes = undecided, false, 0, 0
-	m.pending, m.stated, m.usage = statedUsage{}, false, Usage{}
+	m.meterState = meterState{}
 	m.model.n, m.plain.length = 0, 0
-	m.stream, m.failed, m.failure = eventReader{}, streamError{}, streamError{}
 	if contentType == "application/json" { // most are
 		return
 	}
