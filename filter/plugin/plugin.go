@@ -287,12 +287,17 @@ func (r *root) hasten() {
 	if r.hastened || v.earlyMS == 0 && v.urgentMS == 0 {
 		return
 	}
+	sent := v.book.Sender().SentMS
+	v.toldAt(sent)
 	gap := int64(earlyGapMS)
-	if v.urgentMS > 0 {
+	switch {
+	case v.urgentMS > 0:
 		gap = urgentGapMS
+	case v.earlyMS == 0:
+		return
 	}
 	r.hastened = true
-	r.tick(uint32(min(tickMS, max(1, v.book.Sender().SentMS+gap-hostMS()))))
+	r.tick(uint32(min(tickMS, max(1, sent+gap-hostMS()))))
 }
 
 // OnPluginDone implements types.PluginContext: Envoy stops, or a push replaced this context.

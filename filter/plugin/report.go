@@ -28,7 +28,9 @@ func (v *vm) report(cluster string, last bool) {
 		return
 	}
 	host, interval := hostMS(), a.Policy.ReportIntervalMS
+	sent := int64(0)
 	won := v.book.UpdateSender(func(s *account.Sender) bool {
+		sent = s.SentMS
 		since := host - s.SentMS
 		mine := s.VM == v.id || host >= s.LeaseMS || s.LeaseMS-host > 2*leaseIntervals*interval // the clock went back
 		switch {
@@ -49,6 +51,7 @@ func (v *vm) report(cluster string, last bool) {
 		return true
 	})
 	if !won {
+		v.toldAt(sent)
 		return
 	}
 	if v.sentMS = host; !last {
@@ -122,6 +125,16 @@ func (v *vm) watch(room account.Room, need int64) {
 	}
 	if room.Free < few*need || room.FreeRequests < few {
 		v.urgentMS = hostMS()
+	}
+}
+
+// toldAt forgets a wish for a report that another VM's was sent after, at that host's time. Else every tick would be early.
+func (v *vm) toldAt(sent int64) {
+	if v.earlyMS < sent {
+		v.earlyMS = 0
+	}
+	if v.urgentMS < sent {
+		v.urgentMS = 0
 	}
 }
 
