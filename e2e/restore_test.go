@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,6 +68,16 @@ func TestRestoreUnderLoad(t *testing.T) {
 	more()
 	load.Stop()
 	s.AssertOracle(t)
+	var by []string
+	events, err := api.Events(t.Context(), "", 1000)
+	for i := range events {
+		if events[i].Kind == "restored" && events[i].By != nil {
+			by = append(by, *events[i].By)
+		}
+	}
+	if err != nil || !slices.Equal(by, []string{"admin", "shell"}) {
+		t.Errorf("events of restores: by %q, %v", by, err)
+	}
 	for _, p := range s.Keywheel.Proxies(t) {
 		if p.Rejected != 0 {
 			t.Errorf("a push was refused: %+v", p)

@@ -22,7 +22,7 @@ type Event struct {
 	Window    string     `json:"window" format:"date" doc:"The day that it is about."`
 	Key       *string    `json:"key" doc:"ID of the key that it is about."`
 	Percent   *int       `json:"percent" doc:"Of a threshold."`
-	Used      *int64     `json:"used" doc:"Of the limit, when it happened; of impossible usage what was reported."`
+	Used      *int64     `json:"used" doc:"Of the limit, when it happened; of impossible usage what was reported, of a voided Envoy what it had counted today and yesterday."`
 	Limit     *int64     `json:"limit"`
 	Remaining *int64     `json:"remaining"`
 	Unit      *string    `json:"unit" doc:"Of used, limit and remaining: tokens or requests."`
@@ -30,8 +30,9 @@ type Event struct {
 	To        *string    `json:"to" doc:"ID of the key that took over."`
 	Reason    *string    `json:"reason"`
 	Code      *string    `json:"code" doc:"Groq's error code."`
-	Node      *string    `json:"node" doc:"The Envoy that told of it."`
+	Node      *string    `json:"node" doc:"The Envoy that told of it, or that it is about."`
 	Detail    *string    `json:"detail"`
+	By        *string    `json:"by" doc:"Who did it, as in the audit."`
 	Until     *time.Time `json:"until" doc:"When a rest ends, or a forecast comes true."`
 	Rate      *int64     `json:"rate" doc:"Tokens an hour, of a forecast."`
 }
@@ -72,7 +73,7 @@ func eventOf(e *event.Event) Event {
 	out := Event{
 		ID: strconv.FormatInt(e.ID, 10), At: utc(e.At), Kind: string(e.Kind), Level: string(e.Level), Title: notify.Headline(e), Window: e.Window,
 		Key: text(e.Key), Unit: text(e.Unit), From: text(e.From), To: text(e.To), Reason: text(e.Reason), Code: text(e.Code), Node: text(e.Node),
-		Detail: text(e.Detail), Until: instant(e.Until), Limit: limit(e.Limit), Rate: limit(e.Rate),
+		Detail: text(e.Detail), By: text(e.By), Until: instant(e.Until), Limit: limit(e.Limit), Rate: limit(e.Rate),
 	}
 	if e.Kind == event.Summary {
 		out.Detail = nil // the title says it

@@ -26,7 +26,7 @@ func crossing() event.Event {
 
 func TestEvents(t *testing.T) {
 	const nothing = `"key": null, "percent": null, "used": null, "limit": null, "remaining": null, "unit": null, "from": null, "to": null,
-		"reason": null, "code": null, "node": null, "detail": null, "until": null, "rate": null`
+		"reason": null, "code": null, "node": null, "detail": null, "by": null, "until": null, "rate": null`
 	for _, c := range []struct {
 		name  string
 		event event.Event
@@ -52,6 +52,11 @@ func TestEvents(t *testing.T) {
 			`{"used": 30, "limit": 43200, "remaining": 43170, "unit": "tokens", "rate": 1200, "until": "2025-11-18T13:00:00.123Z"}`,
 		},
 		{"impossible usage", event.Event{Kind: event.Quarantined, Level: event.Warning, Key: "1", Used: 99, Node: "edge"}, `{"key": "1", "used": 99, "node": "edge"}`},
+		{
+			"voided", event.Event{Kind: event.Voided, Level: event.Warning, Used: 99, Node: "edge", Detail: "019a", By: "admin"},
+			`{"used": 99, "node": "edge", "detail": "019a", "by": "admin"}`,
+		},
+		{"restored", event.Event{Kind: event.Restored, Level: event.Warning, By: "page"}, `{"by": "page"}`},
 		{"summary, whose title says its detail", event.Event{Kind: event.Summary, Level: event.Info, Detail: "📊 Daily Summary (2025-11-17)", Text: "long"}, `{}`},
 		{"new day", event.Event{Kind: event.Reset, Level: event.Info}, `{}`},
 	} {
@@ -206,7 +211,7 @@ func TestHostileTexts(t *testing.T) {
 		for _, kind := range event.Kinds() {
 			f.account.events = append(f.account.events, event.Event{
 				ID: 1, At: afternoon, Kind: kind, Level: event.Warning, Window: "2025-11-18", Key: text, Label: text, From: text, To: text, Reason: text,
-				Code: text, Node: text, Detail: text, Text: text, Unit: text,
+				Code: text, Node: text, Detail: text, By: text, Text: text, Unit: text,
 			})
 		}
 		for _, e := range f.events(t, "") {

@@ -27,7 +27,7 @@ const (
 // Told returns the names of who is told of what happens, besides the log and the page. The error says which of their
 // settings cannot be used.
 func Told(c *config.Config) ([]string, error) {
-	all, err := receivers(Options{Config: c, Clock: clock.Real(), Log: slog.New(slog.DiscardHandler)})
+	all, err := unused(c)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +36,21 @@ func Told(c *config.Config) ([]string, error) {
 		names[i] = r.Name
 	}
 	return names, nil
+}
+
+// Route is the settings' word on who hears of what happens to an account while no control plane runs on it. The error says
+// which of the receivers' settings cannot be used.
+func Route(c *config.Config) (func(*event.Event) ledger.Route, error) {
+	all, err := unused(c)
+	if err != nil {
+		return nil, err
+	}
+	return route(c, all), nil
+}
+
+// unused makes receivers that nothing is sent to.
+func unused(c *config.Config) ([]notify.Receiver, error) {
+	return receivers(Options{Config: c, Clock: clock.Real(), Log: slog.New(slog.DiscardHandler)})
 }
 
 // receivers makes everybody who is told of what happens. An error is a config.Problem.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keywheel/xds/audit"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/bolt"
 	"keywheel/xds/ledger/store"
@@ -22,6 +23,8 @@ type Stopped struct {
 	Path string
 	Log  *slog.Logger
 	Now  func() time.Time // the host's time
+	// Route says who hears of a restore, once a control plane runs. Nil: nobody but the page.
+	Route func(*event.Event) ledger.Route
 }
 
 // Save writes a backup to a new file. The error wraps store.ErrLocked where a control plane runs on it after all, and
@@ -102,7 +105,7 @@ func (s *Stopped) change(ctx context.Context, kept string, f func(*ledger.Ledger
 	if err := there.Backup(kept); err != nil {
 		return errors.Join(fmt.Errorf("keeping what is there now: %w", err), there.Close())
 	}
-	l, err := ledger.Open(ctx, ledger.Options{Store: there, Log: s.Log})
+	l, err := ledger.Open(ctx, ledger.Options{Store: there, Log: s.Log, Route: s.Route})
 	if err != nil {
 		return unreadable{errors.Join(err, os.Remove(kept))}
 	}
@@ -123,7 +126,7 @@ func (s *Stopped) anew(ctx context.Context, r ledger.Restoration, kept string) e
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(ctx, ledger.Options{Store: fresh, Log: s.Log})
+	l, err := ledger.Open(ctx, ledger.Options{Store: fresh, Log: s.Log, Route: s.Route})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"keywheel/xds/audit"
 	"keywheel/xds/backup"
 	"keywheel/xds/config"
+	"keywheel/xds/event"
+	"keywheel/xds/ledger"
 	"keywheel/xds/ledger/store"
 	"keywheel/xds/roster"
 )
@@ -39,7 +41,9 @@ func TestWhileItIsStopped(t *testing.T) {
 		t.Errorf("a store that is held: %v", err)
 	}
 	epoch := h.ledger.Assignment().Epoch
-	kept, err := h.stop().Restore(t.Context(), file, audit.Entry{Who: audit.Shell})
+	stopped = h.stop()
+	stopped.Route = func(*event.Event) ledger.Route { return ledger.Route{Receivers: []string{"telegram"}} }
+	kept, err := stopped.Restore(t.Context(), file, audit.Entry{Who: audit.Shell})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +51,9 @@ func TestWhileItIsStopped(t *testing.T) {
 	h.wantUsed(100)
 	if a := h.ledger.Audits(1)[0]; a.What != "restore" || a.Who != audit.Shell || h.ledger.Assignment().Epoch <= epoch {
 		t.Errorf("%+v; epoch %d after %d", a, h.ledger.Assignment().Epoch, epoch)
+	}
+	if told := h.ledger.Notifications(1); len(told) != 1 || told[0].Event.Kind != event.Restored || told[0].Event.By != audit.Shell || told[0].State != event.Waiting {
+		t.Errorf("whoever is to hear of it: %+v", told)
 	}
 	h.report("1.1", 5000)
 	h.wantUsed(5000)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"keywheel/xds/app"
 	"keywheel/xds/audit"
 	"keywheel/xds/backup"
 	"keywheel/xds/client"
@@ -183,7 +184,11 @@ func (p *Program) stopped() (*backup.Stopped, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backup.Stopped{Path: cfg.StorePath, Log: slog.New(slog.DiscardHandler), Now: clock.Real().Now}, nil
+	route, err := app.Route(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &backup.Stopped{Path: cfg.StorePath, Log: slog.New(slog.DiscardHandler), Now: clock.Real().Now, Route: route}, nil
 }
 
 // held says what to do about a store that a control plane has which does not answer here.

@@ -24,6 +24,8 @@ const (
 	OldEnvoy      Kind = "old_envoy"     // an Envoy is too old for the filter
 	Quarantined   Kind = "quarantined"   // usage that cannot be was set aside
 	ClockSkew     Kind = "clock_skew"    // an Envoy's clock is far from ours
+	Voided        Kind = "voided"        // a person took what an Envoy counted out of the account
+	Restored      Kind = "restored"      // the account is an older one: a backup, or a copy of the store
 	Forecast      Kind = "forecast"      // a key runs out before the reset at the current rate
 	PoolForecast  Kind = "pool_forecast" // all keys together do
 	Summary       Kind = "summary"       // of a day that is over
@@ -34,7 +36,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		Threshold, Rotated, KeyInvalid, KeyRestricted, KeyCooling, KeyRecovered, KeyCleared, AllOut, AllBack, Reset, Edge, Rejected, OldEnvoy,
-		Quarantined, ClockSkew, Forecast, PoolForecast, Summary, Test,
+		Quarantined, ClockSkew, Voided, Restored, Forecast, PoolForecast, Summary, Test,
 	}
 }
 
@@ -83,6 +85,7 @@ type Event struct {
 	Code   string `json:"code,omitempty"` // Groq's
 	Node   string `json:"node,omitempty"`
 	Detail string `json:"detail,omitempty"`
+	By     string `json:"by,omitempty"` // who did it, as the audit has it; empty: nobody did
 
 	Until time.Time `json:"until,omitzero"`   // when a rest ends, or a forecast comes true
 	Rate  int64     `json:"rate,omitempty"`   // tokens an hour, of a forecast

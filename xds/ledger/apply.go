@@ -178,7 +178,9 @@ func (t *tx) restored(r *protocol.Report) {
 	t.stale = true
 	t.goBeyond(r)
 	t.l.stats.StoreRestored++
-	t.log(slog.LevelWarn, "Envoy knows a newer account than the store, which seems to be a restored backup; counts come back with the usage reports")
+	t.tell(event.Event{Kind: event.Restored, Level: event.Warning, Node: r.Node, Detail: "the store seems to be a copy of before"},
+		line{slog.LevelWarn, "Envoy knows a newer account than the store, which seems to be a copy of before; counts come back with the usage reports",
+			[]any{"node", r.Node}})
 }
 
 // goBeyond gives keys a revision that no report has named: under those that this store does not know filters may have

@@ -10,6 +10,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/xds/audit"
+	"keywheel/xds/event"
 	"keywheel/xds/ledger/store"
 )
 
@@ -46,7 +47,7 @@ func (l *Ledger) Restore(ctx context.Context, r Restoration) (generation int64, 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, err := l.successor(ctx, &r)
+	n, lines, err := l.successor(ctx, &r)
 	if err != nil {
 		return 0, err
 	}
@@ -56,8 +57,9 @@ func (l *Ledger) Restore(ctx context.Context, r Restoration) (generation int64, 
 		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	l.become(n)
-	l.log.Log(ctx, slog.LevelWarn, "The account is that of a backup now; what living Envoys counted since comes back with their usage reports",
-		"epoch", l.meta.Epoch)
+	for _, line := range lines {
+		l.log.Log(ctx, line.level, line.text, line.attrs...)
+	}
 	return l.assignment.Generation, nil
 }
 
@@ -134,16 +136,16 @@ func (memory) Commit([]store.Record) error  { return nil }
 func (memory) Replace([]store.Record) error { return nil }
 func (memory) Close() error                 { return nil }
 
-// successor makes the account that is to take this one's place, which it leaves as it is.
-func (l *Ledger) successor(ctx context.Context, r *Restoration) (*Ledger, error) {
-	n := empty(Options{
+// successor makes the account that is to take this one's place, which it leaves as it is, and what the log is to say then.
+func (l *Ledger) successor(ctx context.Context, r *Restoration) (n *Ledger, lines []line, err error) {
+	n = empty(Options{
 		Store: memory(r.Records), Policy: l.policy, Now: l.now, Mono: l.mono, Clock: l.clock, HistoryDays: l.historyDays, Route: l.route,
 	})
 	if err := n.load(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n.meta.Epoch == 0 {
-		return nil, fmt.Errorf("reading the account: %w: there is none in it", store.ErrForeign)
+		return nil, nil, fmt.Errorf("reading the account: %w: there is none in it", store.ErrForeign)
 	}
 	m := n.meta
 	m.Epoch = max(l.mono().UnixMilli(), l.meta.Epoch+1, m.Epoch+1)
@@ -155,7 +157,7 @@ func (l *Ledger) successor(ctx context.Context, r *Restoration) (*Ledger, error)
 		n.goOnFrom(l)
 	}
 	n.rings, n.poolRing, n.nodes, n.stats = l.rings, l.poolRing, l.nodes, l.stats
-	err := n.do(ctx, func(t *tx) error {
+	err = n.do(ctx, func(t *tx) error {
 		if len(r.Keys) > 0 {
 			t.setKeys(r.Keys)
 		}
@@ -163,9 +165,17 @@ func (l *Ledger) successor(ctx context.Context, r *Restoration) (*Ledger, error)
 			t.keep(name, value)
 		}
 		t.audit(r.Audit)
-		return t.start()
+		if err := t.start(); err != nil {
+			return err
+		}
+		before := len(t.lines)
+		t.tell(event.Event{Kind: event.Restored, Level: event.Warning, By: r.Audit.Who},
+			line{slog.LevelWarn, "The account is that of a backup now; what living Envoys counted since comes back with their usage reports",
+				[]any{"epoch", m.Epoch}})
+		lines = slices.Clone(t.lines[before:])
+		return nil
 	})
-	return n, err
+	return n, lines, err
 }
 
 // unknownChanges is more changes of a key than any account saw after a backup of it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,6 +101,41 @@ func TestRestoreWhileRunning(t *testing.T) {
 func (w *world) buryNobody(all ...*envoy) {
 	for _, e := range all {
 		w.send(e)
+	}
+}
+
+// People hear of a restore as of anything else, by the routes; of one that was not made they hear nothing.
+func TestRestoreIsTold(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	backup := w.memory.Records()
+	const said = "WARN The account is that of a backup now; what living Envoys counted since comes back with their usage reports"
+	for _, log := range []bool{true, false} {
+		w.route = func(*event.Event) Route { return Route{Log: log, Receivers: []string{"telegram", "webhook"}} }
+		w.reopen()
+		events, notices := len(w.eventsOf(event.Restored)), len(w.Notifications(100))
+		w.lines = nil
+		w.store.Before = func([]store.Record) error { return errors.New("no space left") }
+		if _, err := w.Restore(t.Context(), Restoration{Records: backup, Keys: w.keys}); !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+		w.store.Before = nil
+		if len(w.eventsOf(event.Restored)) != events || slices.Contains(w.lines, said) {
+			t.Errorf("told of what was not done: %q", w.lines)
+		}
+		w.restore(backup)
+		if told := w.eventsOf(event.Restored); len(told) != events+1 || told[events].Level != event.Warning || told[events].By != audit.Admin || told[events].Keys != 3 {
+			t.Errorf("events: %+v", told)
+		}
+		if n := len(w.Notifications(100)); n != notices+2 {
+			t.Errorf("%d notifications, want 2 more than %d", n, notices)
+		}
+		if slices.Contains(w.lines, said) != log {
+			t.Errorf("log %v: %q", log, w.lines)
+		}
+		w.reopen()
+		if len(w.eventsOf(event.Restored)) != events+1 || len(w.Notifications(100)) != notices+2 {
+			t.Error("it was not durable")
+		}
 	}
 }
 
@@ -221,6 +257,10 @@ func TestStorePutBackByHand(t *testing.T) {
 	w.send(e)
 	if c := w.key("1").Credential; c == "1.2" || w.Stats().StoreRestored != 1 {
 		t.Errorf("%s is still another secret's for an Envoy", c)
+	}
+	w.send(e)
+	if told := w.eventsOf(event.Restored); len(told) != 1 || told[0].Node != "envoy" || told[0].By != "" || told[0].Detail == "" {
+		t.Errorf("events: %+v", told)
 	}
 	w.check()
 }

@@ -10,6 +10,7 @@ import (
 
 	"keywheel/shared/protocol"
 	"keywheel/xds/audit"
+	"keywheel/xds/event"
 	"keywheel/xds/threshold"
 )
 
@@ -33,8 +34,9 @@ func (l *Ledger) Void(ctx context.Context, incarnation string, by audit.Entry) e
 		by.What, by.Outcome = "void proxy", audit.Done
 		by.Detail = fmt.Sprintf("%s, %d tokens", incarnation, tokens)
 		t.audit(by)
-		t.log(slog.LevelWarn, "Envoy voided: what it counted is no longer in the account, and its reports are refused",
-			"node", inc.Node, "incarnation", inc.id, "tokens", tokens)
+		t.tell(event.Event{Kind: event.Voided, Level: event.Warning, Node: inc.Node, Detail: inc.id, Used: tokens, By: by.Who},
+			line{slog.LevelWarn, "Envoy voided: what it counted is no longer in the account, and its reports are refused",
+				[]any{"node", inc.Node, "incarnation", inc.id, "tokens", tokens}})
 		return nil
 	})
 }

@@ -57,6 +57,9 @@ func TestVoid(t *testing.T) {
 	if a.Allowances[0].Tokens < 14_000 {
 		t.Errorf("what it held is not free: %+v", a.Allowances[0])
 	}
+	if e := w.Newest(1)[0]; e.Kind != event.Voided || e.Level != event.Warning || e.Node != "envoy" || e.Detail != bad.id || e.Used != 12_300 || e.By != audit.Admin {
+		t.Errorf("the event is %+v", e)
+	}
 	e := w.Audits(1)[0]
 	if e.What != "void proxy" || !strings.Contains(e.Detail, bad.id) {
 		t.Errorf("the audit has %+v", e)
@@ -69,6 +72,9 @@ func TestVoid(t *testing.T) {
 	w.check()
 	if err := w.Void(t.Context(), "019a9564-7c00-7000-8000-00000000dead", audit.Entry{}); !errors.Is(err, ErrNoIncarnation) {
 		t.Error(err)
+	}
+	if n := len(w.eventsOf(event.Voided)); n != 1 {
+		t.Errorf("%d events, want 1", n)
 	}
 }
 

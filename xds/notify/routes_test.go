@@ -54,6 +54,8 @@ func TestDefaultRoutes(t *testing.T) {
 		{event.Event{Kind: event.KeyCleared, Level: event.Info}, quiet},
 		{event.Event{Kind: event.Summary, Level: event.Info}, quiet},
 		{event.Event{Kind: event.Quarantined, Level: event.Warning}, warning},
+		{event.Event{Kind: event.Voided, Level: event.Warning}, warning},
+		{event.Event{Kind: event.Restored, Level: event.Warning}, warning},
 	} {
 		if got := routed(r, c.event); got != c.want {
 			t.Errorf("%s %s %s goes to %s, want %s", c.event.Kind, c.event.Level, c.event.Reason, got, c.want)

@@ -157,8 +157,24 @@ func aboutAll(e *event.Event) text {
 			"Windows and waits are right all the same; its own logs and certificates may not be.")
 	case event.Quarantined:
 		return say(e, "Impossible usage was set aside", "Impossible Usage", keyFacts(e, append(node, "Tokens: "+quota.Group(e.Used))...), "")
+	case event.Voided:
+		facts := slices.Concat(node, optional("Process: ", e.Detail), []string{"Tokens: " + quota.Group(e.Used)}, optional("By: ", e.By))
+		return say(e, "What an Envoy counted was taken out of the account", "Envoy Voided", facts,
+			"Its reports are refused, so what it goes on to spend is not counted. Start it again.")
+	case event.Restored:
+		return restored(e, node)
 	}
 	return say(e, "Keywheel test message", "🔔 Keywheel Test Message", nil, "If you read this, Keywheel reaches you here.")
+}
+
+// restored is of a backup that a person restored, or of a store in whose place somebody put an older one.
+func restored(e *event.Event, node []string) text {
+	if e.By == "" {
+		return say(e, "The account is older than what an Envoy knows of it", "Older Account", append(node, optional("Reason: ", e.Detail)...),
+			"What living Envoys counted since comes back with their usage reports. What others counted is lost.")
+	}
+	return say(e, "A backup was put in the place of the account", "Backup Restored", []string{"By: " + plain(e.By, maxDetail)},
+		"What living Envoys counted since the backup comes back with their usage reports. What others counted is lost.")
 }
 
 // say is a text by its subject and the parts of its body.

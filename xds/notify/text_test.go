@@ -102,6 +102,33 @@ func TestEveryKindHasWords(t *testing.T) {
 	}
 }
 
+func TestTextsOfWhatPeopleDidToTheAccount(t *testing.T) {
+	for _, c := range []struct {
+		event event.Event
+		want  text
+	}{
+		{
+			event.Event{Kind: event.Voided, Level: event.Warning, Node: "edge", Detail: "019a-b", Used: 12300, By: "admin"},
+			text{"⚠️ WARNING: What an Envoy counted was taken out of the account", "Envoy Voided\n\nEnvoy: edge\nProcess: 019a-b\nTokens: 12,300\nBy: admin\n\n" +
+				"Its reports are refused, so what it goes on to spend is not counted. Start it again."},
+		},
+		{
+			event.Event{Kind: event.Restored, Level: event.Warning, By: "shell"},
+			text{"⚠️ WARNING: A backup was put in the place of the account", "Backup Restored\n\nBy: shell\n\n" +
+				"What living Envoys counted since the backup comes back with their usage reports. What others counted is lost."},
+		},
+		{
+			event.Event{Kind: event.Restored, Level: event.Warning, Node: "edge", Detail: "it seems so"},
+			text{"⚠️ WARNING: The account is older than what an Envoy knows of it", "Older Account\n\nEnvoy: edge\nReason: it seems so\n\n" +
+				"What living Envoys counted since comes back with their usage reports. What others counted is lost."},
+		},
+	} {
+		if diff := cmp.Diff(c.want, write(&c.event), cmp.AllowUnexported(text{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.event.Kind, diff)
+		}
+	}
+}
+
 // hostile draws texts that people and Groq could send.
 func hostile(t *rapid.T, name string) string {
 	return rapid.OneOf(
