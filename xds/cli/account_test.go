@@ -18,7 +18,8 @@ import (
 // account is the scenario's at 14:00.
 type account struct {
 	admintest.Nothing
-	envoys int
+	envoys  int
+	proxies []ledger.ProxyView // beside these
 }
 
 func (a account) View() ledger.View {
@@ -40,6 +41,7 @@ func (a account) View() ledger.View {
 	for range a.envoys {
 		v.Proxies = append(v.Proxies, ledger.ProxyView{Incarnation: "one", Connected: true})
 	}
+	v.Proxies = append(v.Proxies, a.proxies...)
 	return v
 }
 

@@ -3,12 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"keywheel/shared/quota"
 	"keywheel/xds/admin"
+	"keywheel/xds/ledger"
 )
 
 func (p *Program) proxiesCommand() *cobra.Command {
@@ -65,7 +67,7 @@ process is counted as any other.`,
 }
 
 func proxyTable(proxies []admin.Proxy) string {
-	rows := [][]string{{"INCARNATION", "NODE", "VERSION", "STATE", "REPORTS", "LAST REPORT", "CLOCK", "REFUSED"}}
+	rows := [][]string{{"INCARNATION", "NODE", "VERSION", "STATE", "REPORTS", "LAST REPORT", "CLOCK", "REFUSED", "SET ASIDE"}}
 	for i := range proxies {
 		x := &proxies[i]
 		version, last := "-", "-"
@@ -77,10 +79,49 @@ func proxyTable(proxies []admin.Proxy) string {
 		}
 		rows = append(rows, []string{
 			printable(x.Incarnation), printable(x.Node), version, stateOf(x), quota.Group(x.Reports), last,
-			fmt.Sprintf("%+.1fs", float64(x.SkewMS)/1000), fmt.Sprint(x.Rejected),
+			fmt.Sprintf("%+.1fs", float64(x.SkewMS)/1000), quota.Group(x.Rejected), quota.Group(x.Quarantined),
 		})
 	}
 	return table(rows)
+}
+
+// stillRuns is how long after a report of a voided Envoy was refused it is taken to run: three of the longest intervals.
+const stillRuns = 3 * time.Minute
+
+// troubles is what a person must know of an Envoy, in one line; empty if all is well. now is Keywheel's time.
+func troubles(x *admin.Proxy, now time.Time) string {
+	var wrong []string
+	switch {
+	case x.Voided && x.LastRefused != nil && now.Sub(*x.LastRefused) <= stillRuns:
+		wrong = append(wrong, "it is voided and still runs, so what it spends is not counted; start it again")
+	case x.Voided:
+		wrong = append(wrong, "it is voided: what it counted is not in the account")
+	}
+	if x.Quarantined > 0 {
+		wrong = append(wrong, quota.Group(x.Quarantined)+" tokens that it reported were set aside, as no requests explain them")
+	}
+	if skew := time.Duration(x.SkewMS) * time.Millisecond; x.Connected && skew.Abs() > ledger.FarOff {
+		side := "ahead"
+		if skew < 0 {
+			side = "behind"
+		}
+		wrong = append(wrong, "its clock is "+skew.Abs().Round(time.Second).String()+" "+side)
+	}
+	if x.Connected && x.Rejected > 0 {
+		refused := "assignments that it refused: " + quota.Group(x.Rejected)
+		if x.LastError != nil {
+			refused += " (" + shorten(printableLine(*x.LastError), 200) + ")"
+		}
+		wrong = append(wrong, refused)
+	}
+	if len(wrong) == 0 {
+		return ""
+	}
+	name := "Envoy " + printable(x.Node)
+	if x.Incarnation != "" {
+		name += " (" + printable(x.Incarnation) + ")"
+	}
+	return name + ": " + strings.Join(wrong, "; ")
 }
 
 func stateOf(x *admin.Proxy) string {

@@ -75,6 +75,14 @@ func TestScripts(t *testing.T) {
 	unreached := serve(admin.New(admin.Options{Ledger: account{}, Token: secret.New(token), Notifier: notifier{
 		{Receiver: "telegram"}, {Receiver: "email", Failure: "the server refuses the recipient:\r\n550 5.1.1 \x1b[31mno such user\t here"},
 	}}))
+	troubled := serve(admin.New(admin.Options{Ledger: account{proxies: []ledger.ProxyView{
+		{Incarnation: "well", Node: "a", Connected: true, Reports: 7, SkewMS: 29_999},
+		{Incarnation: "voided", Node: "b", Reports: 8, Voided: true, RefusedAt: at(13, 59), SkewMS: 90_000, Rejected: 4},
+		{Incarnation: "over", Node: "b", Reports: 8, Voided: true, RefusedAt: at(13, 50)},
+		{Incarnation: "odd", Node: "c\x1b[31m", Connected: true, Reports: 1234, Quarantined: 1 << 40, SkewMS: -45_400, Rejected: 2, LastError: "no such\nmodule"},
+		{Node: "d", Connected: true, Rejected: 1},
+		{Incarnation: "gone", Node: "e", Quarantined: 5, SkewMS: 90_000, Rejected: 1},
+	}}, Token: secret.New(token)}))
 	unready := serve(admin.New(admin.Options{Ledger: account{}, Missing: func() []string { return []string{"store"} }}))
 	groq, other := serve(http.HandlerFunc(models)), serve(http.NotFoundHandler())
 	closed := httptest.NewServer(nil)
@@ -86,6 +94,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/state")
 			env.Setenv("PLANE", plane.Listener.Addr().String())
 			env.Setenv("IDLE", idle.Listener.Addr().String())
+			env.Setenv("TROUBLED", troubled.Listener.Addr().String())
 			env.Setenv("UNREACHED", unreached.Listener.Addr().String())
 			env.Setenv("UNREADY", unready.Listener.Addr().String())
 			env.Setenv("GROQ", groq.URL)

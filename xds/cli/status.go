@@ -59,7 +59,7 @@ func (p *Program) showStatus(ctx context.Context, running *running, asJSON bool,
 	if err := p.printf("%s%s", before, picture(pool, keys)); err != nil {
 		return err
 	}
-	return p.warnAlone(ctx, running)
+	return p.warn(ctx, running, pool.Now)
 }
 
 // clearScreen goes to a terminal's first line and takes all below it away.
@@ -97,11 +97,18 @@ func (p *Program) watch(ctx context.Context, running *running, asJSON bool) erro
 	}
 }
 
-// warnAlone says so if no Envoy is there to spend the keys.
-func (p *Program) warnAlone(ctx context.Context, running *running) error {
+// warn says what is wrong with Envoys, or that none is there to spend the keys. now is Keywheel's time.
+func (p *Program) warn(ctx context.Context, running *running, now time.Time) error {
 	proxies, err := running.Proxies(ctx)
 	if err != nil {
 		return running.explain(err)
+	}
+	for i := range proxies {
+		if wrong := troubles(&proxies[i], now); wrong != "" {
+			if _, err := fmt.Fprintf(p.Stderr, "⚠️ %s\n", wrong); err != nil {
+				return err
+			}
+		}
 	}
 	if slices.ContainsFunc(proxies, func(proxy admin.Proxy) bool { return proxy.Connected }) {
 		return nil

@@ -163,6 +163,21 @@ func TestEnvoysAreShown(t *testing.T) {
 	for _, text := range []string{"envoy-1", "Connected", "1.40.0", "7", "1s ago", "envoy-2", "Gone", "unknown", "40m 00s ago", "2 refused: bad key", "clock -45s off"} {
 		v.AwaitText("#envoys", text)
 	}
+	f.change(func(s *state) {
+		s.Proxies[1].Quarantined = 12_345
+		s.Proxies = append(s.Proxies, admin.Proxy{Incarnation: "0195…", Node: "envoy-3", Voided: true, LastRefused: ref(at(13, 50)), LastReport: ref(at(13, 20))})
+	})
+	for _, text := range []string{"12,345 tokens set aside", "envoy-3", "Voided", "reports refused, the last 10m 00s ago"} {
+		v.AwaitText("#envoys", text)
+	}
+	if banners := browser.Eval[int](v, `document.querySelectorAll('.banner').length`); banners != 0 {
+		t.Errorf("%d banners for an Envoy that has ended", banners)
+	}
+	f.change(func(s *state) { s.Proxies[2].LastRefused = ref(at(13, 58)) })
+	v.AwaitText(".banner", "⚠️ Voided, and still running: Envoy envoy-3. What is spent there is not counted. Start it again.")
+	v.Await(`[...document.querySelectorAll('#envoys tbody tr')].map((row) => row.cells[0].textContent).join() === 'envoy-1,envoy-3,envoy-2'`)
+	f.change(func(s *state) { s.Proxies[2].LastRefused = ref(at(13, 50)) })
+	v.Await(`!document.querySelector('.banner')`)
 	f.change(func(s *state) { s.Proxies = s.Proxies[1:] })
 	v.AwaitText(".banner", "No Envoy is connected to this control plane.")
 	f.change(func(s *state) { s.Proxies = []admin.Proxy{} })

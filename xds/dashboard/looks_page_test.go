@@ -33,6 +33,7 @@ func crowded() state {
 	s.Keys[4].UsedTokens, s.Keys[4].LimitTokens, s.Keys[4].RemainingTokens = 999_999_999_999, ref(int64(9_999_999_999_999)), ref(int64(9_000_000_000_000))
 	s.Keys[5].Status, s.Keys[6].Status = "critical", "invalid"
 	s.Proxies[0].Node, s.Proxies[0].LastError, s.Proxies[0].Rejected = strings.Repeat("node", 16), ref(strings.Repeat("why ", 30)), 3
+	s.Proxies[0].Voided, s.Proxies[0].LastRefused, s.Proxies[0].Quarantined = true, ref(at(14, 0)), 9_999_999_999_999
 	return s
 }
 

@@ -78,6 +78,7 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	inc := l.incarnations[r.Incarnation]
 	if inc != nil && inc.Voided {
 		l.stats.Refused++
+		inc.refusedAt = t.now
 		return nil, fmt.Errorf("%w: a person voided this Envoy; start it again to have it counted", ErrGone)
 	}
 	if inc == nil && l.meta.FoldedAtMS > 0 && newcomer.started.Add(tooEarly).UnixMilli() < l.meta.FoldedAtMS {
@@ -216,9 +217,9 @@ func (t *tx) meet(inc *incarnation, r *protocol.Report) *incarnation {
 	return inc
 }
 
-// A clock of Envoy's that is so far from ours is told of, until it is as near as closeBy again.
+// A clock of Envoy's that is further from ours than FarOff is told of, once until it is as near as closeBy again.
 const (
-	farOff  = 30 * time.Second
+	FarOff  = 30 * time.Second
 	closeBy = 20 * time.Second
 )
 
@@ -232,7 +233,7 @@ func (t *tx) tellSkew(in *incoming) {
 	switch {
 	case skew.Abs() <= closeBy:
 		inc.toldSkew = false
-	case skew.Abs() > farOff && !inc.toldSkew:
+	case skew.Abs() > FarOff && !inc.toldSkew:
 		inc.toldSkew = true
 		t.tell(event.Event{Kind: event.ClockSkew, Level: event.Warning, Node: inc.Node, SkewS: int64(skew.Seconds())},
 			line{slog.LevelWarn, "Envoy's clock is far from ours", []any{"node", inc.Node, "ahead", skew.Round(time.Second).String()}})

@@ -88,12 +88,17 @@ func (l *Ledger) node(id string) *node {
 	return n
 }
 
+// heard says whether anything came from an incarnation of late, be it a report that was refused.
+func (i *incarnation) heard(now time.Time) bool {
+	return i.reports > 0 && now.UnixMilli()-i.LastMS <= shownDead.Milliseconds() || now.Sub(i.refusedAt) <= shownDead
+}
+
 // proxies returns the Envoys that report and those that only opened a stream, the newest first.
 func (l *Ledger) proxies(now time.Time) []ProxyView {
 	out := []ProxyView{}
 	reporting := map[string]bool{}
 	for _, inc := range l.incarnations {
-		if inc.Dead && (inc.reports == 0 || now.UnixMilli()-inc.LastMS > shownDead.Milliseconds()) {
+		if inc.Dead && !inc.heard(now) {
 			continue
 		}
 		reporting[inc.Node] = true

@@ -54,6 +54,13 @@ func TestStepBeyondTheAllowanceIsSetAside(t *testing.T) {
 	if len(told) != 1 || told[0].Level != event.Warning || told[0].Key != "1" || told[0].Used != 1<<40 || w.Stats().Quarantined != 1 {
 		t.Errorf("told %+v", told)
 	}
+	for _, now := range []string{"08:00", "24:05"} { // today's, then yesterday's
+		w.jump(at(now))
+		w.tick()
+		if p := w.View().Proxies; len(p) != 1 || p[0].Quarantined != 1<<40 {
+			t.Errorf("at %s shown is %+v", now, p)
+		}
+	}
 	if by, _ := w.Series(window(today)); sumOf(by["1"].Tokens) != 150 {
 		t.Errorf("the chart has %v", by["1"].Tokens)
 	}

@@ -156,6 +156,12 @@ func (l *Ledger) proxy(inc *incarnation) ProxyView {
 		Rejected: inc.badConfigs, FirstReport: time.UnixMilli(inc.FirstMS).UTC(), LastReport: inc.reportedAt.UTC(),
 		Reports: inc.reports, SkewMS: inc.skewMS, GateOnly: inc.gateOnly, Voided: inc.Voided,
 	}
+	for s := range inc.sources {
+		p.Quarantined += s.Quarantined
+	}
+	if !inc.refusedAt.IsZero() {
+		p.RefusedAt = inc.refusedAt.UTC()
+	}
 	if inc.reportedAt.IsZero() {
 		p.LastReport = time.UnixMilli(inc.LastMS).UTC()
 	}

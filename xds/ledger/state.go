@@ -93,6 +93,7 @@ type incarnation struct {
 	met        bool      // here, not by whoever kept the store before
 	seen       time.Time // by the monotonic clock
 	reportedAt time.Time
+	refusedAt  time.Time // when it last reported though it is voided, by the ledger's time
 	seq        int64
 	reports    int64
 	generation int64

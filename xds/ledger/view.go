@@ -87,6 +87,9 @@ type ProxyView struct {
 	LastReport  time.Time
 	Reports     int64
 	Voided      bool  // a person said that nothing of it counts; its reports are refused
-	SkewMS      int64 // its clock less ours, when it last reported
-	GateOnly    bool  // its filter is a gate alone: no call of its is tried with a second key
+	Quarantined int64 // tokens of the days that can still change that were set aside, as nothing explains them
+	// RefusedAt is when a report of it was last refused because it is voided: it still runs then. Zero: none was, since we began.
+	RefusedAt time.Time
+	SkewMS    int64 // its clock less ours, when it last reported
+	GateOnly  bool  // its filter is a gate alone: no call of its is tried with a second key
 }

@@ -51,7 +51,13 @@ func TestVoid(t *testing.T) {
 		if !errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "voided") {
 			t.Errorf("its report: %v", err)
 		}
+		if p := w.shown(bad.id); !p.Voided || !p.RefusedAt.Equal(w.Now()) {
+			t.Errorf("it runs on, and shown is %+v", p)
+		}
 		w.reopen()
+		if p := w.shown(bad.id); p.Voided {
+			t.Errorf("nothing was heard of it, and shown is %+v", p)
+		}
 	}
 	a := w.send(good)
 	if a.Allowances[0].Tokens < 14_000 {
@@ -76,6 +82,16 @@ func TestVoid(t *testing.T) {
 	if n := len(w.eventsOf(event.Voided)); n != 1 {
 		t.Errorf("%d events, want 1", n)
 	}
+}
+
+// shown is an incarnation as people see it; the zero value if they do not.
+func (w *world) shown(incarnation string) ProxyView {
+	for _, p := range w.View().Proxies {
+		if p.Incarnation == incarnation {
+			return p
+		}
+	}
+	return ProxyView{}
 }
 
 func sumOf(values []int64) (sum int64) {

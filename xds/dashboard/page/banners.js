@@ -1,7 +1,8 @@
 // What a person must see at once. The headline of a banner is an alert, said by assistive software when it appears or
 // names something else; figures stand beside it, where they can change without being said.
 
-import { byId, el, nameOf, setAttribute } from './dom.js';
+import { byId, el, nameOf, setAttribute, theirs } from './dom.js';
+import { spendsUncounted } from './envoys.js';
 import { clock, countdown, dateTime, group, headline, serves, usedPercent, wholePercent } from './format.js';
 
 const shown = new Map(); // by what it is about
@@ -60,6 +61,13 @@ function bannersOf({ pool, keys, proxies }) {
     banners.push({
       about: 'invalid', tone: 'warn', headline: ['⛔ Groq does not serve ', ...names(invalid), '.'],
       more: ['Check it in Groq’s console; then replace its secret, or remove it.'],
+    });
+  }
+  const uncounted = proxies.filter((proxy) => spendsUncounted(proxy, pool.now));
+  if (uncounted.length > 0) {
+    banners.push({
+      about: 'voided', tone: 'warn', more: ['What is spent there is not counted. Start it again.'],
+      headline: ['⚠️ Voided, and still running: ', ...uncounted.flatMap((proxy, i) => [i === 0 ? 'Envoy ' : ', ', theirs(proxy.node)]), '.'],
     });
   }
   if (keys.length > 0 && !proxies.some((proxy) => proxy.connected)) {
