@@ -16,6 +16,9 @@ func AppendReport(dst []byte, r *Report) []byte {
 	e.int("generation", r.Generation)
 	e.int("config", r.Config)
 	e.int("bad_configs", r.BadConfigs)
+	if r.Panics != 0 {
+		e.int("panics", r.Panics)
+	}
 	e.optional("mode", r.Mode)
 	list(&e, "windows", r.Windows, (*encoder).window)
 	list(&e, "findings", r.Findings, (*encoder).finding)

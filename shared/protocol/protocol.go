@@ -165,16 +165,17 @@ type Finding struct {
 // Report is one incarnation's usage, cumulative since it began.
 type Report struct {
 	Version     int             `json:"v"`
-	Node        string          `json:"node"`           // Envoy's node id; not unique
-	Incarnation string          `json:"incarnation"`    // UUIDv7 made at the start of the Envoy process
-	Seq         int64           `json:"seq"`            // rises with every report sent
-	NowMS       int64           `json:"now_ms"`         // the filter's now, Unix milliseconds
-	HostMS      int64           `json:"host_ms"`        // the host's clock, Unix milliseconds
-	Epoch       int64           `json:"epoch"`          // of the allowances in force
-	Generation  int64           `json:"generation"`     // of the allowances in force; 0: only fresh slices
-	Config      int64           `json:"config"`         // generation of the assignment that came with the keys and is in force
-	BadConfigs  int64           `json:"bad_configs"`    // assignments refused since the incarnation began
-	Mode        string          `json:"mode,omitempty"` // ModeGateOnly; empty: a gate with attempts
+	Node        string          `json:"node"`             // Envoy's node id; not unique
+	Incarnation string          `json:"incarnation"`      // UUIDv7 made at the start of the Envoy process
+	Seq         int64           `json:"seq"`              // rises with every report sent
+	NowMS       int64           `json:"now_ms"`           // the filter's now, Unix milliseconds
+	HostMS      int64           `json:"host_ms"`          // the host's clock, Unix milliseconds
+	Epoch       int64           `json:"epoch"`            // of the allowances in force
+	Generation  int64           `json:"generation"`       // of the allowances in force; 0: only fresh slices
+	Config      int64           `json:"config"`           // generation of the assignment that came with the keys and is in force
+	BadConfigs  int64           `json:"bad_configs"`      // assignments refused since the incarnation began
+	Panics      int64           `json:"panics,omitempty"` // bugs that callbacks met since the incarnation began
+	Mode        string          `json:"mode,omitempty"`   // ModeGateOnly; empty: a gate with attempts
 	Windows     []WindowUsage   `json:"windows"`
 	Findings    []Finding       `json:"findings"`
 	Notes       []Note          `json:"notes"`

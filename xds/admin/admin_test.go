@@ -264,17 +264,17 @@ func TestProxies(t *testing.T) {
 	f := newFixture(t)
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[
 		{"incarnation": "0198", "node": "edge", "version": "1.40.0", "connected": true, "generation": 3, "config": 2, "rejected": 0, "last_error": null,
-		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 9, "skew_ms": -4, "voided": false, "last_refused": null, "quarantined_tokens": 0, "mode": "gate_and_attempt"},
+		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 9, "skew_ms": -4, "voided": false, "last_refused": null, "quarantined_tokens": 0, "panics": 0, "mode": "gate_and_attempt"},
 		{"incarnation": "0197", "node": "sidecar", "version": null, "connected": true, "generation": 3, "config": 3, "rejected": 0, "last_error": null,
-		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 1, "skew_ms": 0, "voided": false, "last_refused": null, "quarantined_tokens": 0, "mode": "gate_only"},
+		 "first_report": "2025-11-18T13:00:00.123Z", "last_report": "2025-11-18T13:00:00.123Z", "reports": 1, "skew_ms": 0, "voided": false, "last_refused": null, "quarantined_tokens": 0, "panics": 0, "mode": "gate_only"},
 		{"incarnation": "0199", "node": "edge", "version": null, "connected": false, "generation": 0, "config": 0, "rejected": 1, "last_error": "no such module",
-		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0, "voided": false, "last_refused": null, "quarantined_tokens": 0, "mode": null}]`)
+		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0, "voided": false, "last_refused": null, "quarantined_tokens": 0, "panics": 0, "mode": null}]`)
 
-	f.account.view.Proxies = []ledger.ProxyView{{Incarnation: "0196", Node: "edge", Voided: true, RefusedAt: afternoon, Quarantined: 12}}
+	f.account.view.Proxies = []ledger.ProxyView{{Incarnation: "0196", Node: "edge", Voided: true, RefusedAt: afternoon, Quarantined: 12, Panics: 3}}
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[
 		{"incarnation": "0196", "node": "edge", "version": null, "connected": false, "generation": 0, "config": 0, "rejected": 0, "last_error": null,
 		 "first_report": null, "last_report": null, "reports": 0, "skew_ms": 0, "voided": true, "last_refused": "2025-11-18T13:00:00.123Z",
-		 "quarantined_tokens": 12, "mode": null}]`)
+		 "quarantined_tokens": 12, "panics": 3, "mode": null}]`)
 
 	f.account.view.Proxies = nil
 	wantJSON(t, f.call(t, "GET", "/api/v1/proxies", readToken, "", 200), `[]`)

@@ -28,6 +28,7 @@ type Proxy struct {
 	Voided      bool       `json:"voided" doc:"A person said that nothing of it counts; its reports are refused until it is started again."`
 	LastRefused *time.Time `json:"last_refused" doc:"When a report of it was last refused because it is voided: it still ran then, and what it spends is not counted. Null: none was."`
 	Quarantined int64      `json:"quarantined_tokens" minimum:"0" doc:"Of yesterday and today: tokens that it reported and that were set aside, as neither its allowance nor its requests explain them."`
+	Panics      int64      `json:"panics" minimum:"0" doc:"Bugs that its filter met since it began, each of which cost a call."`
 	SkewMS      int64      `json:"skew_ms" doc:"Its host's clock less ours, in milliseconds, when it last reported."`
 }
 
@@ -101,6 +102,7 @@ func proxyOf(p *ledger.ProxyView) Proxy {
 		Voided:      p.Voided,
 		LastRefused: instant(p.RefusedAt),
 		Quarantined: p.Quarantined,
+		Panics:      p.Panics,
 		SkewMS:      p.SkewMS,
 	}
 }

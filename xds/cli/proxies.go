@@ -67,7 +67,7 @@ process is counted as any other.`,
 }
 
 func proxyTable(proxies []admin.Proxy) string {
-	rows := [][]string{{"INCARNATION", "NODE", "VERSION", "STATE", "REPORTS", "LAST REPORT", "CLOCK", "REFUSED", "SET ASIDE"}}
+	rows := [][]string{{"INCARNATION", "NODE", "VERSION", "STATE", "REPORTS", "LAST REPORT", "CLOCK", "REFUSED", "SET ASIDE", "BUGS"}}
 	for i := range proxies {
 		x := &proxies[i]
 		version, last := "-", "-"
@@ -79,7 +79,7 @@ func proxyTable(proxies []admin.Proxy) string {
 		}
 		rows = append(rows, []string{
 			printable(x.Incarnation), printable(x.Node), version, stateOf(x), quota.Group(x.Reports), last,
-			fmt.Sprintf("%+.1fs", float64(x.SkewMS)/1000), quota.Group(x.Rejected), quota.Group(x.Quarantined),
+			fmt.Sprintf("%+.1fs", float64(x.SkewMS)/1000), quota.Group(x.Rejected), quota.Group(x.Quarantined), quota.Group(x.Panics),
 		})
 	}
 	return table(rows)
@@ -113,6 +113,9 @@ func troubles(x *admin.Proxy, now time.Time) string {
 			refused += " (" + shorten(printableLine(*x.LastError), 200) + ")"
 		}
 		wrong = append(wrong, refused)
+	}
+	if x.Panics > 0 {
+		wrong = append(wrong, "bugs that its filter met: "+quota.Group(x.Panics)+"; please report what its log says")
 	}
 	if len(wrong) == 0 {
 		return ""

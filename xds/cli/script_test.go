@@ -79,7 +79,7 @@ func TestScripts(t *testing.T) {
 		{Incarnation: "well", Node: "a", Connected: true, Reports: 7, SkewMS: 29_999},
 		{Incarnation: "voided", Node: "b", Reports: 8, Voided: true, RefusedAt: at(13, 59), SkewMS: 90_000, Rejected: 4},
 		{Incarnation: "over", Node: "b", Reports: 8, Voided: true, RefusedAt: at(13, 50)},
-		{Incarnation: "odd", Node: "c\x1b[31m", Connected: true, Reports: 1234, Quarantined: 1 << 40, SkewMS: -45_400, Rejected: 2, LastError: "no such\nmodule"},
+		{Incarnation: "odd", Node: "c\x1b[31m", Connected: true, Reports: 1234, Quarantined: 1 << 40, Panics: 3, SkewMS: -45_400, Rejected: 2, LastError: "no such\nmodule"},
 		{Node: "d", Connected: true, Rejected: 1},
 		{Incarnation: "gone", Node: "e", Quarantined: 5, SkewMS: 90_000, Rejected: 1},
 	}}, Token: secret.New(token)}))

@@ -68,6 +68,21 @@ func (d *desk) post(token, body string) (int, string) {
 	return w.Code, w.Body.String()
 }
 
+// A filter says how often it met a bug; an older one says nothing of it, which is as good as never.
+func TestReportOfBugs(t *testing.T) {
+	d := newDesk(t)
+	for _, c := range []struct {
+		said         string
+		code         int
+		shown, total int64
+	}{{"", 200, 0, 0}, {`,"panics":3`, 200, 3, 3}, {"", 200, 3, 3}, {`,"panics":-1`, 400, 3, 3}, {`,"panics":"many"`, 400, 3, 3}, {`,"panics":4`, 200, 4, 4}} {
+		code, body := d.post("Bearer "+d.ledger.ReportToken(), strings.Replace(good, `,"windows"`, c.said+`,"windows"`, 1))
+		if got := d.ledger.View().Proxies[0].Panics; code != c.code || got != c.shown || d.ledger.Stats().Panics != c.total {
+			t.Errorf("%q: %d, shown are %d bugs, counted %d: %s", c.said, code, got, d.ledger.Stats().Panics, body)
+		}
+	}
+}
+
 func TestReportIsAnswered(t *testing.T) {
 	d := newDesk(t)
 	for range 2 {

@@ -164,10 +164,10 @@ func TestEnvoysAreShown(t *testing.T) {
 		v.AwaitText("#envoys", text)
 	}
 	f.change(func(s *state) {
-		s.Proxies[1].Quarantined = 12_345
+		s.Proxies[1].Quarantined, s.Proxies[1].Panics = 12_345, 1
 		s.Proxies = append(s.Proxies, admin.Proxy{Incarnation: "0195…", Node: "envoy-3", Voided: true, LastRefused: ref(at(13, 50)), LastReport: ref(at(13, 20))})
 	})
-	for _, text := range []string{"12,345 tokens set aside", "envoy-3", "Voided", "reports refused, the last 10m 00s ago"} {
+	for _, text := range []string{"12,345 tokens set aside", "1 bug of the filter", "envoy-3", "Voided", "reports refused, the last 10m 00s ago"} {
 		v.AwaitText("#envoys", text)
 	}
 	if banners := browser.Eval[int](v, `document.querySelectorAll('.banner').length`); banners != 0 {

@@ -23,6 +23,7 @@ const (
 	Rejected      Kind = "rejected"      // an Envoy refused the assignment
 	OldEnvoy      Kind = "old_envoy"     // an Envoy is too old for the filter
 	Quarantined   Kind = "quarantined"   // usage that cannot be was set aside
+	Panicked      Kind = "panicked"      // an Envoy's filter met a bug
 	ClockSkew     Kind = "clock_skew"    // an Envoy's clock is far from ours
 	Voided        Kind = "voided"        // a person took what an Envoy counted out of the account
 	Restored      Kind = "restored"      // the account is an older one: a backup, or a copy of the store
@@ -36,7 +37,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		Threshold, Rotated, KeyInvalid, KeyRestricted, KeyCooling, KeyRecovered, KeyCleared, AllOut, AllBack, Reset, Edge, Rejected, OldEnvoy,
-		Quarantined, ClockSkew, Voided, Restored, Forecast, PoolForecast, Summary, Test,
+		Quarantined, Panicked, ClockSkew, Voided, Restored, Forecast, PoolForecast, Summary, Test,
 	}
 }
 

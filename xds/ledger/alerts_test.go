@@ -243,3 +243,61 @@ func TestRefusedConfigurationIsTold(t *testing.T) {
 	send(3)
 	told(3)
 }
+
+// Bugs of a filter are told of once for each process, whatever is repeated or started again, and all are counted. A filter
+// that says nothing of them is as good as any.
+func TestFilterBugsAreToldOnce(t *testing.T) {
+	w := newWorld(t, threeKeys())
+	e, other := w.newEnvoy(), w.newEnvoy()
+	send := func(e *envoy, bugs int64) {
+		t.Helper()
+		r := e.report(w.Now())
+		r.Panics = bugs
+		if _, err := w.Apply(t.Context(), e.peer, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(events int, shown, counted int64) {
+		t.Helper()
+		told := w.eventsOf(event.Panicked)
+		for _, ev := range told {
+			if ev.Level != event.Warning || ev.Node != "envoy" || ev.Detail == "" {
+				t.Errorf("event %+v", ev)
+			}
+		}
+		if p := w.shown(e.id); len(told) != events || p.Panics != shown || w.Stats().Panics != counted {
+			t.Errorf("told %d times, shown are %d, counted %d; want %d, %d, %d", len(told), p.Panics, w.Stats().Panics, events, shown, counted)
+		}
+	}
+	send(e, 0)
+	want(0, 0, 0)
+	send(e, 2)
+	send(e, 2)
+	send(e, 1) // overtaken
+	want(1, 2, 2)
+	send(e, 5)
+	want(1, 5, 5)
+	w.reopen()
+	want(1, 5, 0)
+	send(e, 5)
+	send(e, 6)
+	send(e, 0) // as after a change to an older filter
+	want(1, 6, 1)
+	send(other, 1)
+	want(2, 6, 2)
+
+	backup := w.memory.Records()
+	send(e, 9)
+	w.restore(backup)
+	send(e, 9)
+	want(2, 9, 5)
+	w.store.Before = func([]store.Record) error { return errors.New("no space left") }
+	r := e.report(w.Now())
+	r.Panics = 11
+	if _, err := w.Apply(t.Context(), e.peer, r); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+	w.store.Before = nil
+	want(2, 9, 5)
+	w.check()
+}

@@ -118,6 +118,7 @@ func (t *tx) apply(peer Peer, newcomer *incarnation, r *protocol.Report) (*proto
 	t.backAgain(in)
 	t.tellSkew(in)
 	t.tellRefused(in)
+	t.tellPanics(in)
 	answer := &protocol.Answer{
 		Version: protocol.Version, Epoch: l.meta.Epoch, Incarnation: r.Incarnation, NowMS: t.now.UnixMilli(), Clock: l.clock(),
 		Allowances: t.offers(inc), Findings: l.inForce(t.now),
@@ -251,6 +252,23 @@ func (t *tx) tellRefused(in *incoming) {
 	const reason = "the filter could not use it; Envoy's log says why"
 	t.tell(event.Event{Kind: event.Rejected, Level: event.Warning, Node: inc.Node, Detail: reason},
 		line{slog.LevelWarn, "Envoy refused the assignment; the last good one stays in force", []any{"node", inc.Node, "reason", reason}})
+}
+
+// tellPanics takes down how often an Envoy's filter met a bug, and tells the first one: a caller may be able to cause one
+// with each call.
+func (t *tx) tellPanics(in *incoming) {
+	l, inc := t.l, in.inc
+	before := inc.Panics
+	if in.Panics <= before {
+		return
+	}
+	change(t, inc).Panics = in.Panics
+	t.after = append(t.after, func() { l.stats.Panics += in.Panics - before })
+	if before == 0 {
+		t.tell(event.Event{Kind: event.Panicked, Level: event.Warning, Node: inc.Node, Detail: fmt.Sprintf("%d so far; Envoy's log says where", in.Panics)},
+			line{slog.LevelWarn, "Envoy's filter met a bug, which costs the call that meets it; please report what Envoy's log says",
+				[]any{"node", inc.Node, "bugs", in.Panics}})
+	}
 }
 
 // reported takes down, once all is durable, what is only of interest until the next report.

@@ -124,7 +124,7 @@ func TestNumbersThatCannotBe(t *testing.T) {
 			}
 		}
 		report := e.report(w.Now())
-		for _, field := range []*int64{&report.Epoch, &report.Generation, &report.NowMS, &report.HostMS, &report.Config, &report.BadConfigs} {
+		for _, field := range []*int64{&report.Epoch, &report.Generation, &report.NowMS, &report.HostMS, &report.Config, &report.BadConfigs, &report.Panics} {
 			if r.IntN(4) == 0 {
 				*field = n()
 			}

@@ -129,6 +129,7 @@ type Stats struct {
 	IgnoredFindings    int64 // of credentials that are not in force
 	MissedNotes        int64 // numbers missing between notes
 	Quarantined        int64 // steps that no number of requests explains
+	Panics             int64 // bugs that Envoys' filters met, as far as they told since
 	StoreFailures      int64
 	StoreRestored      int64 // times that filters knew of a newer state than the store
 }

@@ -274,7 +274,7 @@ func (l *Ledger) goOnIncarnation(before *incarnation) {
 		l.incarnations[inc.id] = inc
 	}
 	inc.Dead, inc.Voided = before.Dead, before.Voided || inc.Voided
-	inc.NoteSeq, inc.LastMS = max(inc.NoteSeq, before.NoteSeq), max(inc.LastMS, before.LastMS)
+	inc.NoteSeq, inc.LastMS, inc.Panics = max(inc.NoteSeq, before.NoteSeq), max(inc.LastMS, before.LastMS), max(inc.Panics, before.Panics)
 	inc.seen, inc.refusedAt, inc.seq, inc.reports, inc.config = before.seen, before.refusedAt, before.seq, before.reports, before.config
 	inc.badConfigs, inc.skewMS, inc.toldSkew = before.badConfigs, before.skewMS, before.toldSkew
 	inc.conns, inc.offeredAt = maps.Clone(before.conns), l.meta.Generation

@@ -154,7 +154,7 @@ func (l *Ledger) proxy(inc *incarnation) ProxyView {
 	p := ProxyView{
 		Incarnation: inc.id, Node: inc.Node, Connected: !inc.Dead, Generation: inc.generation, Config: inc.config,
 		Rejected: inc.badConfigs, FirstReport: time.UnixMilli(inc.FirstMS).UTC(), LastReport: inc.reportedAt.UTC(),
-		Reports: inc.reports, SkewMS: inc.skewMS, GateOnly: inc.gateOnly, Voided: inc.Voided,
+		Reports: inc.reports, SkewMS: inc.skewMS, GateOnly: inc.gateOnly, Voided: inc.Voided, Panics: inc.Panics,
 	}
 	for s := range inc.sources {
 		p.Quarantined += s.Quarantined

@@ -116,6 +116,7 @@ type incarnationRecord struct {
 	NoteSeq int64  `json:"note_seq"` // highest note taken in
 	Dead    bool   `json:"dead,omitempty"`
 	Voided  bool   `json:"voided,omitempty"` // a person said that nothing of it counts
+	Panics  int64  `json:"panics,omitempty"` // bugs that its filter met
 }
 
 func (i *incarnation) place() (string, string) { return incarnationBucket, i.id }

@@ -116,7 +116,7 @@ func sortModels(models []summary.Model) {
 var alertWords = map[event.Kind]string{
 	event.KeyInvalid: "Key invalid", event.KeyRestricted: "Key restricted", event.AllOut: "All keys out",
 	event.Rejected: "Assignment refused", event.OldEnvoy: "Old Envoy", event.Quarantined: "Impossible usage", event.ClockSkew: "Clock skew",
-	event.Voided: "Envoy voided", event.Restored: "Account restored",
+	event.Panicked: "Filter bug", event.Voided: "Envoy voided", event.Restored: "Account restored",
 }
 
 func alertWord(e *event.Event) string {

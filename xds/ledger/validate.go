@@ -81,6 +81,7 @@ func validate(r *protocol.Report) error {
 	c.count("generation", r.Generation)
 	c.count("config", r.Config)
 	c.count("bad_configs", r.BadConfigs)
+	c.count("panics", r.Panics)
 	c.entries("windows", len(r.Windows), maxWindows)
 	c.entries("findings", len(r.Findings), maxFindings)
 	c.entries("notes", len(r.Notes), maxNotes)

@@ -88,6 +88,7 @@ type ProxyView struct {
 	Reports     int64
 	Voided      bool  // a person said that nothing of it counts; its reports are refused
 	Quarantined int64 // tokens of the days that can still change that were set aside, as nothing explains them
+	Panics      int64 // bugs that its filter met since it began
 	// RefusedAt is when a report of it was last refused because it is voided: it still runs then. Zero: none was, since we began.
 	RefusedAt time.Time
 	SkewMS    int64 // its clock less ours, when it last reported

@@ -14,22 +14,22 @@ type family struct {
 type families struct {
 	all []*family
 
-	build, now, resets, generation, storeWritable                     *family
-	health, poolUsed, poolLimit, poolRemaining, poolForecast, poolOut *family
-	keyInfo, keyStatus, keyInUse, keyHealth, keyScore, keyMedian      *family
-	keyUsed, keyLimit, keyRemaining, keyEstimated                     *family
-	keyUsedRequests, keyLimitRequests, keyCoolingUntil, keyForecast   *family
-	proxies, proxyInfo, proxyConnected, proxyGeneration               *family
-	proxyLastReport, proxySkew                                        *family
-	keyTokens, keyRequests, keyAttempts, modelTokens, modelCached     *family
-	callerRequests, callerTokens                                      *family
-	clientRequests, clientSeconds, rotations, rescues, downtime       *family
-	events, notices, noticesWaiting, noticesRetrying                  *family
-	reports, reportsRepeated, reportsMissed, notesMissed              *family
-	reportsClamped                                                    *family
-	findingsIgnored, unknownCredentials, oldWindows, quarantined      *family
-	storeFailures, storeRestored                                      *family
-	certificate                                                       *family
+	build, now, resets, generation, storeWritable                        *family
+	health, poolUsed, poolLimit, poolRemaining, poolForecast, poolOut    *family
+	keyInfo, keyStatus, keyInUse, keyHealth, keyScore, keyMedian         *family
+	keyUsed, keyLimit, keyRemaining, keyEstimated                        *family
+	keyUsedRequests, keyLimitRequests, keyCoolingUntil, keyForecast      *family
+	proxies, proxyInfo, proxyConnected, proxyGeneration                  *family
+	proxyLastReport, proxySkew                                           *family
+	keyTokens, keyRequests, keyAttempts, modelTokens, modelCached        *family
+	callerRequests, callerTokens                                         *family
+	clientRequests, clientSeconds, rotations, rescues, downtime          *family
+	events, notices, noticesWaiting, noticesRetrying                     *family
+	reports, reportsRepeated, reportsMissed, notesMissed                 *family
+	reportsClamped                                                       *family
+	findingsIgnored, unknownCredentials, oldWindows, quarantined, panics *family
+	storeFailures, storeRestored                                         *family
+	certificate                                                          *family
 }
 
 func newFamilies() *families {
@@ -132,6 +132,7 @@ func (f *families) describeIntake() {
 		"When the certificate expires that Envoys are shown, by the host's clock. None without TLS.")
 	f.reportsClamped = f.counter("reports_clamped_total", "Usage reports whose time is over five minutes off; their counts alone were taken in.")
 	f.quarantined = f.counter("quarantined_steps_total", "Steps of usage that were set aside, as no number of requests explains them.")
+	f.panics = f.counter("filter_panics_total", "Bugs that Envoys' filters met, each of which cost a call.")
 	f.storeFailures = f.counter("store_failures_total", "Times that a change of the account could not be written.")
 	f.storeRestored = f.counter("store_restored_total", "Times that Envoys knew of a newer account than the store, which then is a restored backup.")
 }

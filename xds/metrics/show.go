@@ -143,6 +143,7 @@ func (a *account) showIntake(out emitter) {
 	out.count(a.unknownCredentials, s.UnknownCredentials)
 	out.count(a.oldWindows, s.OldWindows)
 	out.count(a.quarantined, s.Quarantined)
+	out.count(a.panics, s.Panics)
 	out.count(a.storeFailures, s.StoreFailures)
 	out.count(a.storeRestored, s.StoreRestored)
 }

@@ -71,7 +71,7 @@ func (r *Router) ruled(kind event.Kind, level event.Level) (to []string, ok bool
 // to the webhook and the other services too, for those who have these instead. The page shows every event.
 func Default(kind event.Kind, level event.Level) []Kind {
 	switch kind {
-	case event.Threshold, event.Quarantined, event.Voided, event.Restored:
+	case event.Threshold, event.Quarantined, event.Panicked, event.Voided, event.Restored:
 		switch level {
 		case event.Critical:
 			return []Kind{Log, Page, Telegram, Webhook, Services, Email}

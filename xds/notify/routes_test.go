@@ -54,6 +54,7 @@ func TestDefaultRoutes(t *testing.T) {
 		{event.Event{Kind: event.KeyCleared, Level: event.Info}, quiet},
 		{event.Event{Kind: event.Summary, Level: event.Info}, quiet},
 		{event.Event{Kind: event.Quarantined, Level: event.Warning}, warning},
+		{event.Event{Kind: event.Panicked, Level: event.Warning}, warning},
 		{event.Event{Kind: event.Voided, Level: event.Warning}, warning},
 		{event.Event{Kind: event.Restored, Level: event.Warning}, warning},
 	} {

@@ -157,6 +157,9 @@ func aboutAll(e *event.Event) text {
 			"Windows and waits are right all the same; its own logs and certificates may not be.")
 	case event.Quarantined:
 		return say(e, "Impossible usage was set aside", "Impossible Usage", keyFacts(e, append(node, "Tokens: "+quota.Group(e.Used))...), "")
+	case event.Panicked:
+		return say(e, "The filter of an Envoy met a bug", "Bug in the Filter", append(node, optional("Detail: ", e.Detail)...),
+			"Each one costs the call that meets it. Please report what Envoy's log says of it.")
 	case event.Voided:
 		facts := slices.Concat(node, optional("Process: ", e.Detail), []string{"Tokens: " + quota.Group(e.Used)}, optional("By: ", e.By))
 		return say(e, "What an Envoy counted was taken out of the account", "Envoy Voided", facts,

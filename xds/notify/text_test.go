@@ -102,11 +102,16 @@ func TestEveryKindHasWords(t *testing.T) {
 	}
 }
 
-func TestTextsOfWhatPeopleDidToTheAccount(t *testing.T) {
+func TestTextsAboutEnvoysAndTheAccount(t *testing.T) {
 	for _, c := range []struct {
 		event event.Event
 		want  text
 	}{
+		{
+			event.Event{Kind: event.Panicked, Level: event.Warning, Node: "edge", Detail: "2 so far"},
+			text{"⚠️ WARNING: The filter of an Envoy met a bug", "Bug in the Filter\n\nEnvoy: edge\nDetail: 2 so far\n\n" +
+				"Each one costs the call that meets it. Please report what Envoy's log says of it."},
+		},
 		{
 			event.Event{Kind: event.Voided, Level: event.Warning, Node: "edge", Detail: "019a-b", Used: 12300, By: "admin"},
 			text{"⚠️ WARNING: What an Envoy counted was taken out of the account", "Envoy Voided\n\nEnvoy: edge\nProcess: 019a-b\nTokens: 12,300\nBy: admin\n\n" +

@@ -1,7 +1,7 @@
 // The Envoys that spend the keys.
 
 import { byId, el, table, theirs, time } from './dom.js';
-import { ago, group } from './format.js';
+import { ago, count, group } from './format.js';
 
 const tolerable = 1000; // ms that a clock may be off before it is shown
 
@@ -39,6 +39,7 @@ function stateOf(proxy, now) {
   const troubles = [];
   if (proxy.last_refused !== null) troubles.push(`reports refused, the last ${ago(proxy.last_refused, now)}`);
   if (proxy.quarantined_tokens > 0) troubles.push(`${group(proxy.quarantined_tokens)} tokens set aside`);
+  if (proxy.panics > 0) troubles.push(`${count(proxy.panics, 'bug')} of the filter`);
   if (Math.abs(proxy.skew_ms) >= tolerable) troubles.push(`clock ${proxy.skew_ms / 1000}s off`);
   if (proxy.rejected > 0) troubles.push(`${group(proxy.rejected)} refused${proxy.last_error ? `: ${proxy.last_error}` : ''}`);
   let [state, word] = proxy.connected ? ['good', 'Connected'] : ['gone', 'Gone'];
