@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"keywheel/e2e/testca"
 	"keywheel/xds/config"
-	"keywheel/xds/mtls/mtlstest"
 )
 
 // TestEnvExamples: every line of them is a setting that exists, with a value that is taken.
@@ -73,11 +73,11 @@ func loadExample(t *testing.T, name, content string, keysOptional bool) (*config
 // exampleCertificates are what the examples name, by path.
 func exampleCertificates(t *testing.T) map[string][]byte {
 	t.Helper()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example.org"}})
+	pair, err := ca.Issue(testca.Leaf{Hosts: []string{"keywheel.example.org"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
+	"keywheel/e2e/testca"
 )
 
 const (
@@ -77,12 +78,12 @@ func startEdges(b *testing.B) (without, with *edge) {
 		_, _ = w.Write(body)
 	}))
 	b.Cleanup(upstream.Close)
-	ca, err := fakegroq.NewCA()
+	ca, err := testca.NewCA("a test's own")
 	if err != nil {
 		b.Fatal(err)
 	}
 	file := filepath.Join(b.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+	if err := os.WriteFile(file, ca.PEM, 0o600); err != nil {
 		b.Fatal(err)
 	}
 	addr := upstream.Listener.Addr().String()

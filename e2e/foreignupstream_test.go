@@ -17,15 +17,15 @@ import (
 	"sync"
 	"testing"
 
-	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
+	"keywheel/e2e/testca"
 )
 
 // backend is what stands behind the foreign edge: it takes down all that reaches it, byte for byte where the connection is
 // not encrypted, and answers in several ways.
 type backend struct {
 	harness.ForeignUpstreams
-	ca *fakegroq.CA
+	ca *testca.CA
 
 	mu   sync.Mutex
 	seen []string
@@ -34,13 +34,13 @@ type backend struct {
 
 func newBackend(t *testing.T) *backend {
 	t.Helper()
-	ca, err := fakegroq.NewCA()
+	ca, err := testca.NewCA("a test's own")
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &backend{ca: ca, next: make(chan struct{})}
 	b.CA = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(b.CA, ca.PEM(), 0o600); err != nil {
+	if err := os.WriteFile(b.CA, ca.PEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.Shop, b.LLM = b.serve(t, "shop", nil), b.serve(t, "llm", nil)
@@ -97,7 +97,7 @@ func (b *backend) serve(t *testing.T, name string, protocols []string) string {
 		s.Listener = tapping{s.Listener}
 		s.Start()
 	} else {
-		cert, err := b.ca.Issue(harness.ForeignNames...)
+		cert, err := b.ca.Serve(harness.ForeignNames...)
 		if err != nil {
 			t.Fatal(err)
 		}

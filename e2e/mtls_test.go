@@ -16,15 +16,15 @@ import (
 
 	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
+	"keywheel/e2e/testca"
 	"keywheel/shared/protocol"
-	"keywheel/xds/mtls/mtlstest"
 )
 
 // apart is examples/mtls: a control plane and an Envoy that have nothing in common but an authority. The example's files
 // are as they stand but for addresses and paths.
 type apart struct {
 	*harness.Stack
-	ca      *mtlstest.CA
+	ca      *testca.CA
 	xds     string // host:port
 	dir     string // /etc/keywheel of the control plane
 	example string
@@ -70,12 +70,12 @@ func (a *apart) file(t *testing.T, name string, changes map[string]string) []byt
 }
 
 // host prepares an Envoy of the example, with a directory of its own that has the certificates of an authority.
-func (a *apart) host(t *testing.T, ca *mtlstest.CA, trusted []byte) (e *harness.Envoy, client *harness.Client, dir string) {
+func (a *apart) host(t *testing.T, ca *testca.CA, trusted []byte) (e *harness.Envoy, client *harness.Client, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	install(t, dir, ca, trusted, x509.ExtKeyUsageClientAuth)
 	write(t, filepath.Join(dir, "envoy-certificate.yaml"), a.file(t, "envoy-certificate.yaml", map[string]string{"/etc/keywheel": dir}))
-	write(t, filepath.Join(dir, "groq.pem"), a.Groq.CA().PEM())
+	write(t, filepath.Join(dir, "groq.pem"), a.Groq.CA().PEM)
 	listen, admin := harness.FreeAddr(t), harness.FreeAddr(t)
 	port := func(addr string) string { return "port_value: " + addr[strings.LastIndex(addr, ":")+1:] }
 	text := a.file(t, "envoy.yaml", map[string]string{
@@ -90,9 +90,9 @@ func (a *apart) host(t *testing.T, ca *mtlstest.CA, trusted []byte) (e *harness.
 	return harness.NewEnvoy(t, bootstrap), harness.NewClient(t, listen, true), dir
 }
 
-func newAuthority(t *testing.T) *mtlstest.CA {
+func newAuthority(t *testing.T) *testca.CA {
 	t.Helper()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +100,9 @@ func newAuthority(t *testing.T) *mtlstest.CA {
 }
 
 // install puts a new certificate of ca where a host has it, as the example says: by moving each file into its place.
-func install(t *testing.T, dir string, ca *mtlstest.CA, trusted []byte, usage ...x509.ExtKeyUsage) mtlstest.Pair {
+func install(t *testing.T, dir string, ca *testca.CA, trusted []byte, usage ...x509.ExtKeyUsage) testca.Pair {
 	t.Helper()
-	pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"localhost"}, Usages: usage})
+	pair, err := ca.Issue(testca.Leaf{Hosts: []string{"localhost"}, Usages: usage})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func write(t *testing.T, path string, content []byte) {
 
 // dial connects to the control plane as a client that trusts an authority and shows a certificate; nil: none. It returns
 // the certificate that the control plane shows.
-func (a *apart) dial(t *testing.T, trusted []byte, show *mtlstest.Pair) ([]byte, error) {
+func (a *apart) dial(t *testing.T, trusted []byte, show *testca.Pair) ([]byte, error) {
 	t.Helper()
 	config := a.client(t, trusted, show)
 	dialer := tls.Dialer{Config: config}
@@ -138,7 +138,7 @@ func (a *apart) dial(t *testing.T, trusted []byte, show *mtlstest.Pair) ([]byte,
 	return state.PeerCertificates[0].Raw, nil
 }
 
-func (a *apart) client(t *testing.T, trusted []byte, show *mtlstest.Pair) *tls.Config {
+func (a *apart) client(t *testing.T, trusted []byte, show *testca.Pair) *tls.Config {
 	t.Helper()
 	config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost", NextProtos: []string{"h2"}}
 	config.RootCAs.AppendCertsFromPEM(trusted)
@@ -231,7 +231,7 @@ func TestMTLSStrangersGetNothing(t *testing.T) {
 		}
 	}
 
-	pair, err := stranger.Issue(mtlstest.Leaf{})
+	pair, err := stranger.Issue(testca.Leaf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestMTLSStrangersGetNothing(t *testing.T) {
 			t.Errorf("a report %s is answered %d", name, status)
 		}
 	}
-	pair, err = a.ca.Issue(mtlstest.Leaf{})
+	pair, err = a.ca.Issue(testca.Leaf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestMTLSStrangersGetNothing(t *testing.T) {
 }
 
 // refused starts an Envoy of the example that the control plane refuses again and again.
-func (a *apart) refused(t *testing.T, ca *mtlstest.CA, change func(harness.Bootstrap)) (*harness.Envoy, *harness.Client, string) {
+func (a *apart) refused(t *testing.T, ca *testca.CA, change func(harness.Bootstrap)) (*harness.Envoy, *harness.Client, string) {
 	t.Helper()
 	e, client, dir := a.host(t, ca, a.ca.PEM)
 	change(e.Bootstrap)
@@ -294,7 +294,7 @@ func TestMTLSRenewal(t *testing.T) {
 	e.Start(t)
 	e.WaitAssigned(t)
 	a.Keywheel.WaitGranted(t, 0)
-	mine, err := a.ca.Issue(mtlstest.Leaf{})
+	mine, err := a.ca.Issue(testca.Leaf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestMTLSRenewal(t *testing.T) {
 	if shown, err := a.dial(t, a.ca.PEM, &mine); err != nil || !bytes.Equal(shown, old) {
 		t.Errorf("the last good certificate is not shown: %v", err)
 	}
-	shown := func(ca *mtlstest.CA) error {
+	shown := func(ca *testca.CA) error {
 		shown, err := a.dial(t, ca.PEM, &mine)
 		if err == nil && bytes.Equal(shown, old) {
 			err = errors.New("it shows the old one")
@@ -324,7 +324,7 @@ func TestMTLSRenewal(t *testing.T) {
 	a.rotates(t, client) // over the connection that stands
 
 	// Another authority: once the control plane goes by it alone, Envoy is shut out until its own files are of it too.
-	if mine, err = next.Issue(mtlstest.Leaf{}); err != nil {
+	if mine, err = next.Issue(testca.Leaf{}); err != nil {
 		t.Fatal(err)
 	}
 	install(t, a.dir, next, next.PEM, x509.ExtKeyUsageServerAuth)

@@ -18,6 +18,7 @@ import (
 	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
 	"keywheel/e2e/sinks"
+	"keywheel/e2e/testca"
 )
 
 // Each call of a stack of steps crosses one threshold.
@@ -303,11 +304,11 @@ func medianCall(t *testing.T, s *harness.Stack, calls int) time.Duration {
 // A mail server that offers no encryption where it is required gets nothing; the same one with encryption gets all.
 func TestMailNeedsTLS(t *testing.T) {
 	t.Parallel()
-	ca, err := fakegroq.NewCA()
+	ca, err := testca.NewCA("a test's own")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ca.Issue("127.0.0.1")
+	cert, err := ca.Serve("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +324,7 @@ func TestMailNeedsTLS(t *testing.T) {
 	}
 	s.Keywheel.Terminate(t)
 	file := filepath.Join(s.Keywheel.Dir, "ca.pem")
-	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+	if err := os.WriteFile(file, ca.PEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.Keywheel.Set("SSL_CERT_FILE", file)

@@ -10,6 +10,7 @@ import (
 
 	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
+	"keywheel/e2e/testca"
 )
 
 // Groq is reached as api.groq.com, by SNI and Host, over HTTP/2 where it is offered and over HTTP/1.1 where it is not.
@@ -39,7 +40,7 @@ func TestTLSUpstreamIsReachedByItsName(t *testing.T) {
 // 503, the log says why, and nothing is charged.
 func TestBadCertificate(t *testing.T) {
 	t.Parallel()
-	ca, err := fakegroq.NewCA()
+	ca, err := testca.NewCA("a test's own")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +74,12 @@ func TestBadCertificate(t *testing.T) {
 // `keywheel run` by itself reaches an upstream over TLS: the authorities come from SSL_CERT_FILE, the name from the URL.
 func TestRunReachesATLSUpstream(t *testing.T) {
 	t.Parallel()
-	ca, err := fakegroq.NewCA()
+	ca, err := testca.NewCA("a test's own")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+	if err := os.WriteFile(file, ca.PEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	keys := harness.Keys(2, 0)

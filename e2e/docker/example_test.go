@@ -78,7 +78,7 @@ func prepare(t *testing.T) *example {
 			"KEYWHEEL_NOTIFY_ROUTES": "threshold=log,email",
 		}),
 		"secrets/groq-1": x.keys[0].Secret + "\n", "secrets/groq-2": x.keys[1].Secret,
-		"ca.pem": string(x.groq.CA().PEM()), "override.yaml": override,
+		"ca.pem": string(x.groq.CA().PEM), "override.yaml": override,
 	}, "compose.secrets.yaml")
 	x.keywheel = harness.Attach(admin, listen, "")
 	x.client = harness.NewClient(t, listen, false)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"keywheel/e2e/testca"
 )
 
 // A plain total ends a day, a bucket refills, and keys of one organization share it.
@@ -88,12 +90,12 @@ func TestTLS(t *testing.T) {
 		t.Errorf("SNI %q", other)
 	}
 	// A certificate that is not trusted, or for another name: no request arrives.
-	stranger, err := NewCA()
+	stranger, err := testca.NewCA("Simulated Groq test CA")
 	if err != nil {
 		t.Fatal(err)
 	}
 	wrongName := start(t, Options{TLS: &TLS{CA: s.CA(), Names: []string{"wrong.example"}}})
-	for server, pool := range map[*Server]*CA{s: stranger, wrongName: s.CA()} {
+	for server, pool := range map[*Server]*testca.CA{s: stranger, wrongName: s.CA()} {
 		before := server.Truth().Received
 		_, err := post(t, client(t, true, &tls.Config{RootCAs: pool.Pool(), ServerName: GroqHost}), server, one, chat, hello(false), "")
 		if bad := new(tls.CertificateVerificationError); !errors.As(err, &bad) {

@@ -5,7 +5,7 @@
 // [ScriptHeader]. Both are a [Rule]. What happened is read back with [Server.Ledger], [Server.Truth] and
 // [Server.WaitFor]; nothing of it is ever guessed from timing.
 //
-// The package depends on nothing of Keywheel's, so that an error of the product cannot hide in its own judge.
+// The package depends on nothing of the product's, so that an error of the product cannot hide in its own judge.
 package fakegroq
 
 import (
@@ -18,6 +18,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"keywheel/e2e/testca"
 )
 
 // GroqHost is the name under which Groq is reached.
@@ -53,8 +55,8 @@ type Options struct {
 
 // TLS says which certificate is shown.
 type TLS struct {
-	CA    *CA      // who signs it; nil: a new one
-	Names []string // names in the certificate; empty: GroqHost
+	CA    *testca.CA // who signs it; nil: a new one
+	Names []string   // names in the certificate; empty: GroqHost
 
 	NoHTTP2 bool // offer HTTP/1.1 only
 }
@@ -72,7 +74,7 @@ type Key struct {
 // Server is a running simulated Groq. Its methods may be called by many goroutines at once.
 type Server struct {
 	opts Options
-	ca   *CA
+	ca   *testca.CA
 	ln   net.Listener
 	http *http.Server
 	done chan struct{} // closed by Close: held answers end
@@ -155,7 +157,7 @@ func (s *Server) serve() error {
 	}
 	var err error
 	if s.ca = s.opts.TLS.CA; s.ca == nil {
-		if s.ca, err = NewCA(); err != nil {
+		if s.ca, err = testca.NewCA("Simulated Groq test CA"); err != nil {
 			return err
 		}
 	}
@@ -163,7 +165,7 @@ func (s *Server) serve() error {
 	if len(names) == 0 {
 		names = []string{GroqHost}
 	}
-	cert, err := s.ca.Issue(names...)
+	cert, err := s.ca.Serve(names...)
 	if err != nil {
 		return err
 	}
@@ -198,7 +200,7 @@ func (s *Server) URL() string {
 }
 
 // CA is who signed the certificate; nil without TLS.
-func (s *Server) CA() *CA { return s.ca }
+func (s *Server) CA() *testca.CA { return s.ca }
 
 // AddKey makes a secret accepted, or changes what holds for it. Its account stays.
 func (s *Server) AddKey(k Key) {

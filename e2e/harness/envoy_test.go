@@ -51,7 +51,7 @@ func plainStack(t *testing.T, way upstream) *Stack {
 			"common_tls_context": map[string]any{"validation_context": map[string]any{"trusted_ca": map[string]any{"filename": "none"}}},
 		}}
 		file := filepath.Join(t.TempDir(), "ca.pem")
-		if err := os.WriteFile(file, s.Groq.CA().PEM(), 0o600); err != nil {
+		if err := os.WriteFile(file, s.Groq.CA().PEM, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		b.TrustCA(t, file)

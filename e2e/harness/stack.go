@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"keywheel/e2e/fakegroq"
+	"keywheel/e2e/testca"
 )
 
 // Options say what a stack is made of. The zero value is three keys without limits, over plain HTTP, and an Envoy beside
@@ -16,7 +17,7 @@ type Options struct {
 	Keys  []Key            // those without a secret get one; nil: Keys(3)
 	Groq  fakegroq.Options // its Keys are made from the ones above
 	Run   bool             // `keywheel run` starts Envoy itself; else the test does, beside `keywheel serve`
-	Trust *fakegroq.CA     // with TLS: whom Envoy trusts; nil: the one that signed
+	Trust *testca.CA       // with TLS: whom Envoy trusts; nil: the one that signed
 
 	Settings    map[string]string // further environment of Keywheel
 	Args        []string          // after `keywheel run` or `serve`
@@ -79,13 +80,13 @@ func Start(t testing.TB, opts Options) *Stack {
 }
 
 // trust writes the authority's certificate where Keywheel and Envoy find it.
-func (s *Stack) trust(t testing.TB, ca *fakegroq.CA) string {
+func (s *Stack) trust(t testing.TB, ca *testca.CA) string {
 	t.Helper()
 	if ca == nil {
 		ca = s.Groq.CA()
 	}
 	file := filepath.Join(s.Keywheel.Dir, "ca.pem")
-	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+	if err := os.WriteFile(file, ca.PEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.Keywheel.Set("SSL_CERT_FILE", file)

@@ -18,8 +18,8 @@ import (
 	"google.golang.org/grpc"
 	"sigs.k8s.io/yaml"
 
-	"keywheel/e2e/fakegroq"
 	"keywheel/e2e/harness"
+	"keywheel/e2e/testca"
 )
 
 // agent is what Istio's agent is to the Envoys of a mesh: it serves what was generated, and the certificates of their
@@ -34,9 +34,9 @@ type agent struct {
 	refused map[string]bool // what an Envoy did not take, and why
 }
 
-func startAgent(t *testing.T, groq *fakegroq.CA) *agent {
+func startAgent(t *testing.T, groq *testca.CA) *agent {
 	t.Helper()
-	a := &agent{ca: newMeshCA(t), groq: groq.PEM(), refused: map[string]bool{}, cache: cachev3.NewSnapshotCache(false, cachev3.IDHash{}, nil)}
+	a := &agent{ca: newMeshCA(t), groq: groq.PEM, refused: map[string]bool{}, cache: cachev3.NewSnapshotCache(false, cachev3.IDHash{}, nil)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -7,15 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"keywheel/e2e/testca"
 	"keywheel/xds/config"
 	"keywheel/xds/mtls"
-	"keywheel/xds/mtls/mtlstest"
 )
 
 // certified are settings with a certificate.
-func certified(t *testing.T, leaf mtlstest.Leaf) *config.Config {
+func certified(t *testing.T, leaf testca.Leaf) *config.Config {
 	t.Helper()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestByWhatNameEnvoyKnowsTheControlPlane(t *testing.T) {
 		"asked for by a socket": {hosts: []string{"a.example"}, listen: "0.0.0.0:18000", flag: "unix:/x.sock", address: "unix:/x.sock"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Options{Config: certified(t, mtlstest.Leaf{Hosts: v.hosts}), ControlPlane: v.flag}
+			o := Options{Config: certified(t, testca.Leaf{Hosts: v.hosts}), ControlPlane: v.flag}
 			got, client, err := controlPlane(o, address(t, v.listen))
 			if v.wrong != "" {
 				if err == nil || !strings.Contains(err.Error(), v.wrong) {
@@ -80,12 +80,12 @@ func TestByWhatNameEnvoyKnowsTheControlPlane(t *testing.T) {
 }
 
 func TestTheEnvoyOfRunNeedsACertificateForClients(t *testing.T) {
-	servers := certified(t, mtlstest.Leaf{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	servers := certified(t, testca.Leaf{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	if err := canConnect(servers, address(t, "127.0.0.1:1")); err == nil || !strings.Contains(err.Error(), "KEYWHEEL_TLS_CERT: it is for servers only") {
 		t.Error(err)
 	}
 	for _, err := range []error{
-		canConnect(servers, address(t, "unix:/x.sock")), canConnect(certified(t, mtlstest.Leaf{}), address(t, "127.0.0.1:1")),
+		canConnect(servers, address(t, "unix:/x.sock")), canConnect(certified(t, testca.Leaf{}), address(t, "127.0.0.1:1")),
 		canConnect(&config.Config{}, address(t, "127.0.0.1:1")),
 	} {
 		if err != nil {
@@ -96,7 +96,7 @@ func TestTheEnvoyOfRunNeedsACertificateForClients(t *testing.T) {
 
 func TestWhereThereIsTLS(t *testing.T) {
 	var log strings.Builder
-	o := Options{Config: certified(t, mtlstest.Leaf{Hosts: []string{"a.example"}}), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	o := Options{Config: certified(t, testca.Leaf{Hosts: []string{"a.example"}}), Log: slog.New(slog.NewTextHandler(&log, nil))}
 	said := func(want string) {
 		t.Helper()
 		if (want == "") != (log.Len() == 0) || !strings.Contains(log.String(), want) {
@@ -117,7 +117,7 @@ func TestWhereThereIsTLS(t *testing.T) {
 	p.renew(o, o.Config)
 	p.renew(o, &config.Config{}) // TLS is gone from the settings: at the next start
 	said("")
-	next := certified(t, mtlstest.Leaf{Hosts: []string{"b.example"}, Until: time.Date(2119, 1, 1, 0, 0, 0, 0, time.UTC)})
+	next := certified(t, testca.Leaf{Hosts: []string{"b.example"}, Until: time.Date(2119, 1, 1, 0, 0, 0, 0, time.UTC)})
 	p.renew(o, next)
 	said("certificate_for=b.example expires=2119-01-01T00:00:00Z")
 	if p.peers.Identity() != next.TLS.Identity {

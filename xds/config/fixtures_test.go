@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"keywheel/e2e/testca"
 	"keywheel/xds/config"
-	"keywheel/xds/mtls/mtlstest"
 )
 
 var update = flag.Bool("update", false, "write the .want files anew")
@@ -63,13 +63,13 @@ var june = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 // certificates are files of fixtures that are made anew each time, by their paths in the working directory.
 var certificates = sync.OnceValue(func() map[string][]byte {
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		panic(err)
 	}
 	files := map[string][]byte{"tls/ca.pem": ca.PEM, "tls/broken.pem": []byte("-----BEGIN PRIVATE KEY-----\nZ3NrX0NBTkFSWQ==\n-----END PRIVATE KEY-----\n")}
 	for name, until := range map[string]time.Time{"": {}, "open-": {}, "short-": june.AddDate(0, 0, 7)} {
-		pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example", "192.0.2.7"}, Until: until})
+		pair, err := ca.Issue(testca.Leaf{Hosts: []string{"keywheel.example", "192.0.2.7"}, Until: until})
 		if err != nil {
 			panic(err)
 		}

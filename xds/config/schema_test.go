@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"keywheel/xds/mtls/mtlstest"
+	"keywheel/e2e/testca"
 )
 
 // schema is what this test understands of JSON schema.
@@ -145,11 +145,11 @@ func loadFile(t *testing.T, content []byte) (*Config, error) {
 // examplePEM are the files that the schema's examples of certificates name.
 func examplePEM(t *testing.T) map[string][]byte {
 	t.Helper()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example"}})
+	pair, err := ca.Issue(testca.Leaf{Hosts: []string{"keywheel.example"}})
 	if err != nil {
 		t.Fatal(err)
 	}

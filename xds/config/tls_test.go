@@ -3,7 +3,7 @@ package config
 import (
 	"testing"
 
-	"keywheel/xds/mtls/mtlstest"
+	"keywheel/e2e/testca"
 )
 
 // TestWatchSeesARenewedCertificate has the files changed one after the other, as most tools do: what does not belong
@@ -11,10 +11,10 @@ import (
 func TestWatchSeesARenewedCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	must(t, err)
-	issue := func() mtlstest.Pair {
-		pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"keywheel.example"}})
+	issue := func() testca.Pair {
+		pair, err := ca.Issue(testca.Leaf{Hosts: []string{"keywheel.example"}})
 		must(t, err)
 		return pair
 	}

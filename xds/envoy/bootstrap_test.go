@@ -14,11 +14,11 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"keywheel"
+	"keywheel/e2e/testca"
 	"keywheel/shared/protocol"
 	"keywheel/xds/config"
 	"keywheel/xds/envoy"
 	"keywheel/xds/envoy/envoytest"
-	"keywheel/xds/mtls/mtlstest"
 )
 
 func parse(t *testing.T) *bootstrapv3.Bootstrap {
@@ -176,11 +176,11 @@ func TestEnvoyAcceptsEachForm(t *testing.T) {
 // filesOf makes the files for a test.
 func filesOf(t *testing.T, set envoy.ClientTLS) *envoy.ClientTLS {
 	t.Helper()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := ca.Issue(mtlstest.Leaf{})
+	pair, err := ca.Issue(testca.Leaf{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,22 +14,22 @@ import (
 	"testing"
 	"time"
 
+	"keywheel/e2e/testca"
 	"keywheel/xds/mtls"
-	"keywheel/xds/mtls/mtlstest"
 )
 
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-func newCA(t *testing.T) *mtlstest.CA {
+func newCA(t *testing.T) *testca.CA {
 	t.Helper()
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ca
 }
 
-func issue(t *testing.T, ca *mtlstest.CA, leaf mtlstest.Leaf) mtlstest.Pair {
+func issue(t *testing.T, ca *testca.CA, leaf testca.Leaf) testca.Pair {
 	t.Helper()
 	pair, err := ca.Issue(leaf)
 	if err != nil {
@@ -38,7 +38,7 @@ func issue(t *testing.T, ca *mtlstest.CA, leaf mtlstest.Leaf) mtlstest.Pair {
 	return pair
 }
 
-func load(t *testing.T, pair mtlstest.Pair, authorities []byte) *mtls.Identity {
+func load(t *testing.T, pair testca.Pair, authorities []byte) *mtls.Identity {
 	t.Helper()
 	id, flaws := mtls.Load(pair.Certificate, pair.Key, authorities)
 	if flaws != nil {
@@ -49,7 +49,7 @@ func load(t *testing.T, pair mtlstest.Pair, authorities []byte) *mtls.Identity {
 
 func TestWhatCannotBeUsed(t *testing.T) {
 	ca := newCA(t)
-	pair, other := issue(t, ca, mtlstest.Leaf{Hosts: []string{"a.example"}}), issue(t, ca, mtlstest.Leaf{})
+	pair, other := issue(t, ca, testca.Leaf{Hosts: []string{"a.example"}}), issue(t, ca, testca.Leaf{})
 	block := func(kind string, headers map[string]string, content []byte) []byte {
 		return pem.EncodeToMemory(&pem.Block{Type: kind, Headers: headers, Bytes: content})
 	}
@@ -99,7 +99,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 
 func TestKeysInEveryForm(t *testing.T) {
 	ca := newCA(t)
-	pair := issue(t, ca, mtlstest.Leaf{Hosts: []string{"a.example"}})
+	pair := issue(t, ca, testca.Leaf{Hosts: []string{"a.example"}})
 	block, _ := pem.Decode(pair.Key)
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -111,11 +111,11 @@ func TestKeysInEveryForm(t *testing.T) {
 	}
 	old := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 	parameters := pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}})
-	load(t, mtlstest.Pair{Certificate: pair.Certificate, Key: slices.Concat(parameters, old)}, ca.PEM) // as openssl ecparam writes it
+	load(t, testca.Pair{Certificate: pair.Certificate, Key: slices.Concat(parameters, old)}, ca.PEM) // as openssl ecparam writes it
 	both := slices.Concat(pair.Key, pair.Certificate)
-	load(t, mtlstest.Pair{Certificate: both, Key: both}, ca.PEM) // one file with everything
+	load(t, testca.Pair{Certificate: both, Key: both}, ca.PEM) // one file with everything
 	bag := slices.Concat([]byte("Bag Attributes\n"), pair.Certificate, newCA(t).PEM)
-	load(t, mtlstest.Pair{Certificate: bag, Key: pair.Key}, slices.Concat([]byte("# ours\n"), ca.PEM, newCA(t).PEM))
+	load(t, testca.Pair{Certificate: bag, Key: pair.Key}, slices.Concat([]byte("# ours\n"), ca.PEM, newCA(t).PEM))
 
 	small, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -142,22 +142,22 @@ func TestConcerns(t *testing.T) {
 	ca := newCA(t)
 	hosts := []string{"keywheel.example", "192.0.2.1"}
 	for name, v := range map[string]struct {
-		leaf mtlstest.Leaf
+		leaf testca.Leaf
 		ca   []byte
 		at   time.Time // zero: now
 		want string    // empty: nothing
 	}{
-		"good":                 {leaf: mtlstest.Leaf{Hosts: hosts}},
-		"two weeks and a bit":  {leaf: mtlstest.Leaf{Hosts: hosts, Until: now.Add(14*24*time.Hour + time.Second)}},
-		"less than two weeks":  {leaf: mtlstest.Leaf{Hosts: hosts, Until: now.Add(14*24*time.Hour - time.Second)}, want: "it expires at 2026-06-15T11:59:59Z"},
-		"expired":              {leaf: mtlstest.Leaf{Hosts: hosts, Until: now.Add(-time.Hour)}, want: "it expired at 2026-06-01T11:00:00Z"},
-		"not yet":              {leaf: mtlstest.Leaf{Hosts: hosts, From: now.Add(time.Hour)}, want: "it is not valid before 2026-06-01T13:00:00Z"},
-		"no host":              {leaf: mtlstest.Leaf{}, want: "it is for no host"},
-		"for clients only":     {leaf: mtlstest.Leaf{Hosts: hosts, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, want: "it is not for servers"},
-		"another authority":    {leaf: mtlstest.Leaf{Hosts: hosts}, ca: newCA(t).PEM, want: "the certificate is of another authority"},
-		"two authorities":      {leaf: mtlstest.Leaf{Hosts: hosts}, ca: slices.Concat(newCA(t).PEM, ca.PEM)},
-		"a public bundle":      {leaf: mtlstest.Leaf{Hosts: hosts}, ca: slices.Concat(ca.PEM, bytes.Repeat(newCA(t).PEM, 10)), want: "it holds 11 authorities"},
-		"an expired authority": {leaf: mtlstest.Leaf{Hosts: hosts, Until: now.AddDate(200, 0, 0)}, at: now.AddDate(100, 0, 0), want: "what it holds has expired"},
+		"good":                 {leaf: testca.Leaf{Hosts: hosts}},
+		"two weeks and a bit":  {leaf: testca.Leaf{Hosts: hosts, Until: now.Add(14*24*time.Hour + time.Second)}},
+		"less than two weeks":  {leaf: testca.Leaf{Hosts: hosts, Until: now.Add(14*24*time.Hour - time.Second)}, want: "it expires at 2026-06-15T11:59:59Z"},
+		"expired":              {leaf: testca.Leaf{Hosts: hosts, Until: now.Add(-time.Hour)}, want: "it expired at 2026-06-01T11:00:00Z"},
+		"not yet":              {leaf: testca.Leaf{Hosts: hosts, From: now.Add(time.Hour)}, want: "it is not valid before 2026-06-01T13:00:00Z"},
+		"no host":              {leaf: testca.Leaf{}, want: "it is for no host"},
+		"for clients only":     {leaf: testca.Leaf{Hosts: hosts, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, want: "it is not for servers"},
+		"another authority":    {leaf: testca.Leaf{Hosts: hosts}, ca: newCA(t).PEM, want: "the certificate is of another authority"},
+		"two authorities":      {leaf: testca.Leaf{Hosts: hosts}, ca: slices.Concat(newCA(t).PEM, ca.PEM)},
+		"a public bundle":      {leaf: testca.Leaf{Hosts: hosts}, ca: slices.Concat(ca.PEM, bytes.Repeat(newCA(t).PEM, 10)), want: "it holds 11 authorities"},
+		"an expired authority": {leaf: testca.Leaf{Hosts: hosts, Until: now.AddDate(200, 0, 0)}, at: now.AddDate(100, 0, 0), want: "what it holds has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			authorities, at := v.ca, v.at
@@ -181,7 +181,7 @@ func TestConcerns(t *testing.T) {
 func TestWhatAnIdentitySays(t *testing.T) {
 	ca := newCA(t)
 	end := now.Add(time.Hour)
-	pair := issue(t, ca, mtlstest.Leaf{Hosts: []string{"192.0.2.1", "b.example", "a.example"}, Until: end, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	pair := issue(t, ca, testca.Leaf{Hosts: []string{"192.0.2.1", "b.example", "a.example"}, Until: end, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	id := load(t, pair, ca.PEM)
 	if got := id.Names(); !slices.Equal(got, []string{"b.example", "a.example", "192.0.2.1"}) {
 		t.Errorf("names %q", got)
@@ -189,7 +189,7 @@ func TestWhatAnIdentitySays(t *testing.T) {
 	if !id.Expires().Equal(end) || id.CanConnect() {
 		t.Errorf("expires %v, can connect %v", id.Expires(), id.CanConnect())
 	}
-	if !load(t, issue(t, ca, mtlstest.Leaf{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}), ca.PEM).CanConnect() {
+	if !load(t, issue(t, ca, testca.Leaf{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}), ca.PEM).CanConnect() {
 		t.Error("a certificate for everything cannot be shown by a client")
 	}
 	if load(t, pair, ca.PEM).Digest() != id.Digest() || load(t, pair, append(ca.PEM, '\n')).Digest() == id.Digest() || (*mtls.Identity)(nil).Digest() != [32]byte{} {
@@ -199,11 +199,11 @@ func TestWhatAnIdentitySays(t *testing.T) {
 
 // FuzzLoad has files of anything: what is refused says why, and no more of what is in them than that.
 func FuzzLoad(f *testing.F) {
-	ca, err := mtlstest.NewCA("private")
+	ca, err := testca.NewCA("private")
 	if err != nil {
 		f.Fatal(err)
 	}
-	pair, err := ca.Issue(mtlstest.Leaf{Hosts: []string{"a.example"}})
+	pair, err := ca.Issue(testca.Leaf{Hosts: []string{"a.example"}})
 	if err != nil {
 		f.Fatal(err)
 	}

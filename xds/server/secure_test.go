@@ -17,18 +17,18 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
+	"keywheel/e2e/testca"
 	"keywheel/shared/protocol"
 	"keywheel/xds/logging/loggingtest"
 	"keywheel/xds/mtls"
-	"keywheel/xds/mtls/mtlstest"
 	"keywheel/xds/server"
 )
 
 const serverName = "keywheel.example"
 
-func newCA(t *testing.T, name string) *mtlstest.CA {
+func newCA(t *testing.T, name string) *testca.CA {
 	t.Helper()
-	ca, err := mtlstest.NewCA(name)
+	ca, err := testca.NewCA(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +36,9 @@ func newCA(t *testing.T, name string) *mtlstest.CA {
 }
 
 // identity is one of a certificate for these hosts, and of the authority that clients' are from.
-func identity(t *testing.T, ca *mtlstest.CA, clients []byte, hosts ...string) *mtls.Identity {
+func identity(t *testing.T, ca *testca.CA, clients []byte, hosts ...string) *mtls.Identity {
 	t.Helper()
-	pair, err := ca.Issue(mtlstest.Leaf{Hosts: hosts, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	pair, err := ca.Issue(testca.Leaf{Hosts: hosts, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,9 +50,9 @@ func identity(t *testing.T, ca *mtlstest.CA, clients []byte, hosts ...string) *m
 }
 
 // clientOf is how a client of that authority connects: with a certificate for this use, and what the server's is checked by.
-func clientOf(t *testing.T, ca *mtlstest.CA, trusted []byte, usage x509.ExtKeyUsage) *tls.Config {
+func clientOf(t *testing.T, ca *testca.CA, trusted []byte, usage x509.ExtKeyUsage) *tls.Config {
 	t.Helper()
-	pair, err := ca.Issue(mtlstest.Leaf{Usages: []x509.ExtKeyUsage{usage}})
+	pair, err := ca.Issue(testca.Leaf{Usages: []x509.ExtKeyUsage{usage}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,11 @@
-// Package mtlstest makes certificates for tests.
-package mtlstest
+// Package testca makes certificates for tests, and for a simulated Groq that speaks TLS.
+package testca
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -59,6 +60,22 @@ func NewCA(name string) (*CA, error) {
 		return nil, err
 	}
 	return &CA{PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), certificate: c, key: key}, nil
+}
+
+// Pool is a pool that holds this authority only.
+func (ca *CA) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.certificate)
+	return pool
+}
+
+// Serve returns a certificate for these hosts, as a server of a test's shows it.
+func (ca *CA) Serve(hosts ...string) (tls.Certificate, error) {
+	pair, err := ca.Issue(Leaf{Hosts: hosts})
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(pair.Certificate, pair.Key)
 }
 
 // Issue signs a certificate.
