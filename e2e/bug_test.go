@@ -111,12 +111,19 @@ func TestAPanicCostsOneCall(t *testing.T) {
 		t.Errorf("Groq told %d tokens, want the limit and the %d whose call's end met the bug: %d", told, unseen, want)
 	}
 	s.Keywheel.WaitLedger(t, map[string]int64{"1": told - unseen})
+	counted := s.Envoy.Stats(t, "keywheel.panics")["wasmcustom.keywheel.panics"]
+	harness.Eventually(t, "the control plane knows of the panics", func() error {
+		if p := s.Keywheel.Proxies(t); len(p) != 1 || float64(p[0].Panics) != float64(counted) {
+			return fmt.Errorf("%+v, Envoy counted %v", p, counted)
+		}
+		return nil
+	})
 	harness.AssertNoSecret(t, s.Secrets(), harness.Blob{Name: "Envoy's log", Data: s.Envoy.Log()})
 }
 
 // What no recover stops, a stack that overflows or memory that is used up, ends the worker's VM, with all calls in it. That
 // worker refuses calls until the module is loaded again; others go on. What it held comes back within seconds, and the
-// ledger lacks at most the calls that were in flight.
+// ledger lacks at most the calls that were in flight, and those that had ended there since the worker's last tick.
 func TestACrashedWorkerComesBack(t *testing.T) {
 	t.Parallel()
 	s := faulty(t, harness.Options{Groq: fakegroq.Options{TokensFor: fakegroq.FixedTokens(60, 40), Remember: -1}})
@@ -208,13 +215,14 @@ func crash(t *testing.T, s *harness.Stack, how, place string) {
 	if err := s.Groq.WaitIdle(harness.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, "the ledger has all but what was in flight", func() error {
-		if now := missing(t, s) - lost; now > (clients+1)*100 {
+	const untold = 128 // calls that a busy worker counts before it tells others, at most
+	harness.Eventually(t, "the ledger has all but what was in flight or had just ended", func() error {
+		if now := missing(t, s) - lost; now > (clients+1+untold)*100 {
 			return fmt.Errorf("%d tokens are missing", now)
 		}
 		return nil
 	})
-	t.Logf("%d calls failed (%v), %d were served meanwhile; loaded again after %s; %d calls that were in flight are in no report",
+	t.Logf("%d calls failed (%v), %d were served meanwhile; loaded again after %s; %d calls that were in flight or had just ended are in no report",
 		seen.failed, seen.causes, meanwhile, took.Round(time.Millisecond), (missing(t, s)-lost)/100)
 }
 

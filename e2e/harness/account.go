@@ -58,6 +58,7 @@ type ProxyState struct {
 	Config      int64  `json:"config"`
 	Rejected    int64  `json:"rejected"`
 	Reports     int64  `json:"reports"`
+	Panics      int64  `json:"panics"`
 }
 
 // Token is the admin token: KEYWHEEL_ADMIN_TOKEN, else the one kept beside the store.

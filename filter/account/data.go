@@ -33,6 +33,7 @@ const (
 	vmsName          = "kw/vms"
 	answerName       = "kw/answer"
 	refusedName      = "kw/refused"
+	panicsName       = "kw/panics"
 	assignedName     = "kw/assigned"
 )
 

@@ -24,3 +24,13 @@ func TestTheNewestAssignmentThatWasToldOf(t *testing.T) {
 		}
 	}
 }
+
+func TestBugsAreCounted(t *testing.T) {
+	b := account.NewBook(&accounttest.Data{})
+	for want := range int64(3) {
+		if got := b.Panics(); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+		b.Panicked()
+	}
+}

@@ -28,7 +28,7 @@ const (
 	// Plenty is for how many calls like one a key must have room for a tab.
 	Plenty = 64
 
-	mostAtOnce  = 256 // calls that a tab is filled for
+	mostAtOnce  = 128 // calls that a tab is filled for
 	share       = 8   // part of what is free that one tab takes
 	mostUnseen  = 4   // times a call's need that may be spent beyond what is reserved
 	mostTallies = 16

@@ -7,6 +7,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
 	"keywheel/filter/account"
+	"keywheel/filter/trail"
 )
 
 // The guards keep a panic from the host: it is a bug, and costs the call that met it, not the worker's streams. What a
@@ -67,6 +68,11 @@ func (g *gate) guardAnswer(where string) {
 func (t *attempt) guardRequest(action *types.Action) {
 	if e := recover(); e != nil {
 		*action = types.ActionPause
+		if g := t.gateHere(); g != nil && t.key != nil { // it was not sent: nothing is charged for it
+			if last := g.trail.Last(); last != nil && last.State == trail.Pending {
+				last.State = trail.Passed
+			}
+		}
 		t.key = nil
 		t.vm.caught(atAttempt, e)
 		bug().send()
@@ -98,6 +104,7 @@ func (v *vm) caught(where string, e any) {
 		proxywasm.LogCriticalf("keywheel: bug in %s: %v (%d so far in this worker); please report it", where, e, v.panics)
 	}
 	v.stats.panicked()
+	v.book.Panicked()
 }
 
 // renew gives a VM in which something panicked another name. What it held under the old one is given back as a dead VM's

@@ -25,7 +25,7 @@ func Build(b *account.Book, id Identity) *protocol.Report {
 	s := b.Sender()
 	r := &protocol.Report{
 		Version: protocol.Version, Node: id.Node, Incarnation: id.Incarnation, Seq: s.Seq, NowMS: id.NowMS, HostMS: id.HostMS,
-		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: b.Refusals(), Mode: id.Mode,
+		Epoch: s.Version.Epoch, Generation: s.Version.Generation, Config: id.Config, BadConfigs: b.Refusals(), Panics: b.Panics(), Mode: id.Mode,
 	}
 	today := quota.WindowAtMS(id.NowMS)
 	windows := map[quota.Window]*protocol.WindowUsage{}
