@@ -61,7 +61,7 @@ func (x *exchange) start(status int) error {
 		*x.shown = x.req
 	})
 	x.w.WriteHeader(status)
-	return nil
+	return x.reach(AfterHeaders)
 }
 
 // whole sends an answer without usage in one piece.
@@ -81,7 +81,9 @@ func (x *exchange) parts(status int, head []byte, filler int64, tail []byte, tol
 		tail = nil
 		h.Set("content-encoding", "gzip")
 	}
-	h.Set("content-length", strconv.FormatInt(int64(len(head))+filler+int64(len(tail)), 10))
+	if x.rule.Fault != BadFraming { // which only chunks can have
+		h.Set("content-length", strconv.FormatInt(int64(len(head))+filler+int64(len(tail)), 10))
+	}
 	if err := x.start(status); err != nil {
 		return err
 	}
@@ -188,25 +190,33 @@ func (x *exchange) reachAll(points ...Point) error {
 	return nil
 }
 
-// reach is called at each point of the answer: where it is held, silent or broken.
+// reach is called at each point of the answer: where it is silent, held and broken off, in this order.
 func (x *exchange) reach(p Point) error {
-	if p == BeforeUsage {
-		if x.rule.Silence > 0 {
-			if err := x.rc.Flush(); err != nil {
-				return err
-			}
-			if err := x.sleep(x.rule.Silence); err != nil {
-				return err
-			}
+	if p == BeforeUsage && x.rule.Silence > 0 {
+		if err := x.rc.Flush(); err != nil {
+			return err
 		}
-		if x.rule.Fault == ResetMid || x.rule.Fault == BadFraming {
-			_ = x.rc.Flush() // what cannot be flushed any more is broken already
-			x.reset()
+		if err := x.sleep(x.rule.Silence); err != nil {
+			return err
 		}
 	}
-	if x.rule.Hold != p {
-		return nil
+	if x.rule.Hold == p {
+		if err := x.hold(p); err != nil {
+			return err
+		}
 	}
+	at := x.rule.At
+	if at == "" {
+		at = BeforeUsage
+	}
+	if x.rule.Fault.breaksOff() && p == at {
+		return x.breakOff()
+	}
+	return nil
+}
+
+// hold waits until the answer is released.
+func (x *exchange) hold(p Point) error {
 	if p != BeforeHeaders {
 		if err := x.rc.Flush(); err != nil {
 			return err

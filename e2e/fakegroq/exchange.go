@@ -300,10 +300,6 @@ func (x *exchange) failWith(f Fault) error {
 		x.reset()
 	case Hang:
 		return x.gone()
-	case BadFraming:
-		if x.r.ProtoMajor == 1 {
-			return x.badFraming()
-		}
 	case StreamError:
 		if !x.req.Stream {
 			return x.answerFault(Internal)
@@ -336,15 +332,19 @@ func (x *exchange) reset() {
 	panic(http.ErrAbortHandler) // net/http's own way to give an answer up
 }
 
-// badFraming sends a chunk whose size is no number.
-func (x *exchange) badFraming() error {
+// breakOff ends an answer in its middle. It does not return nil, if at all.
+func (x *exchange) breakOff() error {
+	_ = x.rc.Flush() // what cannot be flushed any more is broken already
+	if x.r.ProtoMajor > 1 || x.rule.Fault == ResetMid {
+		x.reset()
+	}
 	conn, _, err := x.rc.Hijack()
 	if err != nil {
 		return err
 	}
-	x.req.Status = http.StatusOK
-	_, err = conn.Write([]byte("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n" +
-		"2\r\n{\"\r\nnot a size\r\n"))
+	if x.rule.Fault == BadFraming {
+		_, err = conn.Write([]byte("not a size\r\n"))
+	}
 	return errors.Join(errGone, err, conn.Close())
 }
 

@@ -44,8 +44,9 @@ const (
 const (
 	ResetBeforeBody Fault = "reset-before-body" // the connection is reset before the request's body is read
 	ResetAfterBody  Fault = "reset-after-body"  // the connection is reset after the request was read
-	ResetMid        Fault = "reset-mid"         // the connection is reset in the answer, before its usage
-	BadFraming      Fault = "bad-framing"       // HTTP/1.1: chunked encoding that is none; HTTP/2: as ResetMid
+	ResetMid        Fault = "reset-mid"         // the connection is reset in the answer
+	CloseMid        Fault = "close-mid"         // HTTP/1.1: the connection is closed in the answer, in order; HTTP/2: as ResetMid
+	BadFraming      Fault = "bad-framing"       // HTTP/1.1: the answer goes on with a chunk that is none; HTTP/2: as ResetMid
 	Hang            Fault = "hang"              // no answer until the client goes
 	StreamError     Fault = "stream-error"      // event: error inside a stream's 200; not streamed: as Internal
 )
@@ -122,12 +123,15 @@ var faults = map[Fault]fault{
 
 func (f Fault) known() bool {
 	switch f {
-	case ResetBeforeBody, ResetAfterBody, ResetMid, BadFraming, Hang, StreamError:
+	case ResetBeforeBody, ResetAfterBody, Hang, StreamError:
 		return true
 	}
 	_, known := faults[f]
-	return known
+	return known || f.breaksOff()
 }
+
+// breaksOff says whether an answer that has begun is broken off.
+func (f Fault) breaksOff() bool { return f == ResetMid || f == CloseMid || f == BadFraming }
 
 func modelled(format string) func(faultInput) string {
 	return func(x faultInput) string { return fmt.Sprintf(format, x.model) }

@@ -26,6 +26,7 @@ type Rule struct {
 	RetryAfter string   `json:"retry_after,omitempty"` // retry-after as it is; "none": no such header
 	Early      bool     `json:"early,omitempty"`       // answer before the body is read
 	WholeConn  bool     `json:"whole_conn,omitempty"`  // HTTP/2: a reset breaks the connection, not just the stream
+	At         Point    `json:"at,omitempty"`          // where ResetMid, CloseMid and BadFraming break; empty: BeforeUsage
 	Echo       string   `json:"echo,omitempty"`        // header of the answer that repeats the request's Authorization
 
 	// What a completion is like.
@@ -58,6 +59,7 @@ type Point string
 // The points of an answer, in order. In one that is not streamed, first content and usage are parts of one body.
 const (
 	BeforeHeaders Point = "headers"
+	AfterHeaders  Point = "head"        // the headers are out, no byte of the body is
 	AfterFirst    Point = "first"       // after the first content
 	BeforeUsage   Point = "usage"       // all content is out
 	AfterUsage    Point = "after-usage" // the usage is out, [DONE] is not
@@ -136,10 +138,15 @@ func (r Rule) check() error {
 	if r.Fault != "" && !r.Fault.known() {
 		return fmt.Errorf("script: there is no fault %q", r.Fault)
 	}
-	switch r.Hold {
-	case "", BeforeHeaders, AfterFirst, BeforeUsage, AfterUsage, AfterDone:
-	default:
-		return fmt.Errorf("script: there is no point %q to hold at", r.Hold)
+	for _, p := range [...]Point{r.Hold, r.At} {
+		switch p {
+		case "", BeforeHeaders, AfterHeaders, AfterFirst, BeforeUsage, AfterUsage, AfterDone:
+		default:
+			return fmt.Errorf("script: an answer has no point %q", p)
+		}
+	}
+	if r.At != "" && (!r.Fault.breaksOff() || r.At == BeforeHeaders) {
+		return fmt.Errorf("script: fault %q does not break off at %q", r.Fault, r.At)
 	}
 	switch r.Usage {
 	case "", UsageBoth, UsageNone:

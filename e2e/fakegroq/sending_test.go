@@ -22,7 +22,7 @@ func TestResets(t *testing.T) {
 				t.Errorf("%s: answered %d", f, r.StatusCode)
 			}
 		}
-		for _, f := range []Fault{ResetMid, BadFraming} {
+		for _, f := range []Fault{ResetMid, CloseMid, BadFraming} {
 			r, err := post(t, c, s, one, chat, hello(true), Rule{Fault: f}.String())
 			if err == nil && r.err == nil {
 				t.Errorf("%s: a whole answer of %d bytes", f, len(r.body))
@@ -32,17 +32,69 @@ func TestResets(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := s.Ledger()[one]
-		if a.Tokens.Total() != 0 || a.Untold.Total() < 20 || a.Statuses[0] != 2 {
+		if a.Tokens.Total() != 0 || a.Untold.Total() != 3*20 || a.Statuses[0] != 2 {
 			t.Errorf("account %+v", a)
 		}
 	})
+}
+
+// An answer is broken off at the point that the rule names: what comes before is out, and the usage counts as told only
+// where it is.
+func TestBreaksOffAtAPoint(t *testing.T) {
+	both(t, func(t *testing.T, c *http.Client) {
+		s := start(t, Options{TokensFor: FixedTokens(10, 10)})
+		for _, f := range []Fault{ResetMid, CloseMid, BadFraming} {
+			for _, p := range []Point{AfterHeaders, AfterFirst, BeforeUsage, AfterUsage} {
+				for _, stream := range []bool{true, false} {
+					if !stream && p == AfterUsage && f != BadFraming {
+						continue // the whole answer is out
+					}
+					wg := sync.WaitGroup{}
+					wg.Go(func() {
+						r, err := post(t, c, s, one, chat, hello(stream), Rule{Fault: f, At: p, Hold: p}.String())
+						if err != nil || r.StatusCode != http.StatusOK || r.err == nil {
+							t.Errorf("%s at %s: %v, %+v", f, p, err, r)
+							return
+						}
+						if (len(r.body) == 0) != (p == AfterHeaders) || bytes.Contains(r.body, []byte("total_tokens")) != (p == AfterUsage) {
+							t.Errorf("%s at %s: got %q", f, p, r.body)
+						}
+					})
+					held := waitHeld(t, s, p)
+					s.Release(held.ID)
+					wg.Wait()
+					got, err := s.WaitRequest(deadline(t), held.ID)
+					if err != nil || got.Complete || got.Told != (p == AfterUsage) {
+						t.Errorf("%s at %s: %v, recorded %+v", f, p, err, got)
+					}
+				}
+			}
+		}
+	})
+}
+
+// waitHeld returns the request that is held at this point, once there is one.
+func waitHeld(t *testing.T, s *Server, p Point) (held Request) {
+	t.Helper()
+	err := s.WaitFor(deadline(t), func(truth Truth) bool {
+		for _, held = range truth.Requests {
+			if held.Held == p {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		t.Fatal(p, err)
+	}
+	return held
 }
 
 // An answer held at a point is seen up to there, goes on when released, and ends when its client goes.
 func TestHold(t *testing.T) {
 	both(t, func(t *testing.T, c *http.Client) {
 		s := start(t, Options{TokensFor: FixedTokens(10, 10)})
-		for _, p := range []Point{BeforeHeaders, AfterFirst, BeforeUsage, AfterUsage, AfterDone} {
+		for _, p := range []Point{BeforeHeaders, AfterHeaders, AfterFirst, BeforeUsage, AfterUsage, AfterDone} {
 			for _, stream := range []bool{false, true} {
 				var wg sync.WaitGroup
 				wg.Go(func() {
@@ -50,18 +102,7 @@ func TestHold(t *testing.T) {
 						t.Error(p, err, r.err)
 					}
 				})
-				var held Request
-				err := s.WaitFor(deadline(t), func(truth Truth) bool {
-					for _, held = range truth.Requests {
-						if held.Held == p {
-							return true
-						}
-					}
-					return false
-				})
-				if err != nil {
-					t.Fatal(p, err)
-				}
+				held := waitHeld(t, s, p)
 				if told := p == AfterUsage || p == AfterDone; held.Told != told {
 					t.Errorf("held at %s: told %v", p, held.Told)
 				}
