@@ -126,30 +126,3 @@ func TestAbortGivesBackWhatWasHeld(t *testing.T) {
 	}
 	s.AssertOracle(t)
 }
-
-// Groq's own break in the middle of an answer reaches the client as one: it is not made to look whole, and the key that
-// has begun to answer is charged an estimate.
-func TestUpstreamBreaksInTheMiddle(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.Options{})
-	for _, fault := range []fakegroq.Fault{fakegroq.ResetMid, fakegroq.BadFraming} {
-		t.Run(string(fault), func(t *testing.T) {
-			for version, c := range s.Clients() {
-				before := s.Keywheel.Keys(t)["1"].UsedTokens
-				a, err := c.Try(harness.Context(t), harness.Call{Stream: true, Script: fakegroq.Rule{Fault: fault}})
-				if err == nil && a.Status == 200 && a.Err == nil {
-					t.Errorf("%s: a broken answer looks whole: %s", version, a)
-				}
-				s.Keywheel.WaitKey(t, "1", "is charged an estimate", func(k harness.KeyState) error {
-					if k.UsedTokens <= before {
-						return fmt.Errorf("used %d, before %d", k.UsedTokens, before)
-					}
-					return nil
-				})
-			}
-			if a := s.H1.Do(t, harness.Call{}); a.Status != 200 || a.Key != "1" {
-				t.Errorf("afterwards: %s", a)
-			}
-		})
-	}
-}

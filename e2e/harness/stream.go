@@ -85,6 +85,9 @@ func (s *Stream) ReadUntil(t testing.TB, text string) Event {
 	}
 }
 
+// Read implements io.Reader: the answer's bytes as they come, from where the last event ended.
+func (s *Stream) Read(p []byte) (int, error) { return s.lines.Read(p) }
+
 // Abort goes away as a client that lost interest: HTTP/1.1 closes the connection, HTTP/2 resets the stream.
 func (s *Stream) Abort() {
 	s.cancel()
