@@ -54,7 +54,21 @@ func (x *exchange) start(status int) error {
 	if err := x.reach(BeforeHeaders); err != nil {
 		return err
 	}
+	if x.rule.Hints {
+		x.w.WriteHeader(http.StatusEarlyHints)
+	}
 	x.commonHeaders()
+	h := x.w.Header()
+	switch x.rule.ContentType {
+	case "":
+	case "none":
+		h["Content-Type"] = nil // Go makes none up either
+	default:
+		h.Set("content-type", x.rule.ContentType)
+	}
+	if x.rule.Trailer != "" {
+		h.Set(http.TrailerPrefix+TrailerHeader, x.rule.Trailer)
+	}
 	x.req.Status = status
 	x.s.change(func() {
 		x.acct.statuses[status]++
@@ -81,7 +95,7 @@ func (x *exchange) parts(status int, head []byte, filler int64, tail []byte, tol
 		tail = nil
 		h.Set("content-encoding", "gzip")
 	}
-	if x.rule.Fault != BadFraming { // which only chunks can have
+	if x.rule.Fault != BadFraming && x.rule.Trailer == "" && status != http.StatusNoContent { // which have none, or only chunks
 		h.Set("content-length", strconv.FormatInt(int64(len(head))+filler+int64(len(tail)), 10))
 	}
 	if err := x.start(status); err != nil {
@@ -156,6 +170,9 @@ func (x *exchange) write(b []byte) error {
 }
 
 func (x *exchange) put(b []byte) error {
+	if len(b) == 0 { // which a 204 may not even write
+		return nil
+	}
 	n, err := x.w.Write(b)
 	x.req.AnswerBytes += int64(n)
 	if x.hash != nil {

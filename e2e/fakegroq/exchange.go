@@ -205,7 +205,7 @@ func (x *exchange) readBody() error {
 			buf = slices.Grow(buf, len(buf))
 		}
 	}
-	x.body = buf
+	x.body, x.req.Trailer = buf, x.r.Trailer
 	if x.hash != nil {
 		sum := sha256.Sum256(buf)
 		x.req.BodySHA256 = hex.EncodeToString(sum[:])

@@ -202,6 +202,12 @@ func TestFaultsAnswerInGroqsShapes(t *testing.T) {
 		if r.StatusCode != f.status {
 			t.Errorf("%s: status %d, want %d", name, r.StatusCode, f.status)
 		}
+		if f.message == nil {
+			if len(r.body) != 0 {
+				t.Errorf("%s: %s", name, r.body)
+			}
+			continue
+		}
 		var body struct {
 			Error struct{ Message, Type, Code string }
 		}

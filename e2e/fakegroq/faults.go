@@ -38,6 +38,8 @@ const (
 	OverCapacity   Fault = "503"
 	GatewayTimeout Fault = "504"
 	Redirect       Fault = "307" // to another path of the same host
+	NoContent      Fault = "204"
+	Empty          Fault = "200" // without a byte of body
 )
 
 // Faults that are none.
@@ -119,6 +121,8 @@ var faults = map[Fault]fault{
 		message: modelled("%s is currently over capacity. Please try again and back off exponentially.")},
 	GatewayTimeout: {status: 504, html: true, message: text("504: Gateway time-out")},
 	Redirect:       {status: 307, html: true, message: text("Temporary Redirect")},
+	NoContent:      {status: 204, limits: true},
+	Empty:          {status: 200, limits: true},
 }
 
 func (f Fault) known() bool {
@@ -219,11 +223,13 @@ func (x *exchange) answerFault(name Fault) error {
 	input := faultInput{model: x.model(), tokens: max(x.tokens().Total(), 1), wait: time.Duration(x.rule.Wait)}
 	var body []byte
 	h := x.w.Header()
-	if f.html {
+	switch {
+	case f.message == nil:
+	case f.html:
 		h.Set("content-type", "text/html; charset=UTF-8")
 		h.Set("cache-control", "max-age=15")
 		body = htmlPage(f.message(input))
-	} else {
+	default:
 		h.Set("content-type", "application/json")
 		failed := ""
 		if name == ToolUseFailed {

@@ -36,12 +36,15 @@ type Rule struct {
 	Usage        UsagePlace `json:"usage,omitempty"`         // where the usage stands
 	Chunks       int        `json:"chunks,omitempty"`        // content chunks of a stream; 0: 3
 	ContentBytes int64      `json:"content_bytes,omitempty"` // of the content; in a stream it is one line
+	ContentType  string     `json:"content_type,omitempty"`  // that it is called by; "none": no such header
 
 	// How it is sent.
 	Hold    Point    `json:"hold,omitempty"`    // wait there until released
 	Silence Duration `json:"silence,omitempty"` // say nothing for so long, before the usage
 	Piece   int      `json:"piece,omitempty"`   // write so many bytes at a time, each flushed
 	Drip    Duration `json:"drip,omitempty"`    // pause between two pieces
+	Hints   bool     `json:"hints,omitempty"`   // a 103 goes before it
+	Trailer string   `json:"trailer,omitempty"` // value of x-fake-trailer, which comes after the body
 }
 
 // UsagePlace says where a completion's usage stands.
@@ -123,7 +126,7 @@ func parsePairs(text string) (string, error) {
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		out.WriteString(strconv.Quote(name) + ":")
 		switch name {
-		case "count", "prompt", "completion", "cached", "chunks", "content_bytes", "piece", "early", "whole_conn":
+		case "count", "prompt", "completion", "cached", "chunks", "content_bytes", "piece", "early", "whole_conn", "hints":
 			out.WriteString(value)
 		default:
 			out.WriteString(strconv.Quote(value))

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"sync"
 	"testing"
@@ -238,4 +240,44 @@ func TestWaysOfSending(t *testing.T) {
 	if err != nil || !r.Uncompressed || !json.Valid(r.body) {
 		t.Errorf("gzip: %v, %v", r.Response, err)
 	}
+}
+
+// A 103 goes before an answer and trailers after it where the rule says so; its type is what the rule calls it. The truth
+// has the request's trailers.
+func TestOddForms(t *testing.T) {
+	both(t, func(t *testing.T, c *http.Client) {
+		s := start(t, Options{TokensFor: FixedTokens(10, 10)})
+		for _, stream := range []bool{false, true} {
+			for _, contentType := range []string{"text/x-odd", "none"} {
+				hints := 0
+				ctx := httptrace.WithClientTrace(deadline(t), &httptrace.ClientTrace{Got1xxResponse: func(status int, _ textproto.MIMEHeader) error {
+					if status == http.StatusEarlyHints {
+						hints++
+					}
+					return nil
+				}})
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+chat, io.MultiReader(strings.NewReader(hello(stream))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Trailer = http.Header{"X-T": {"of the request"}}
+				req.Header.Set("Authorization", "Bearer "+one)
+				req.Header.Set(ScriptHeader, Rule{Hints: true, Trailer: "of the answer", ContentType: contentType}.String())
+				res, err := c.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				got := res.Header.Get("content-type")
+				if err != nil || hints != 1 || res.Trailer.Get(TrailerHeader) != "of the answer" || got != strings.TrimPrefix(contentType, "none") {
+					t.Errorf("%v; %d hints, trailer %v, type %q, %s", err, hints, res.Trailer, got, body)
+				}
+				recorded, err := s.WaitRequest(deadline(t), res.Header.Get("x-request-id"))
+				if err != nil || !recorded.Complete || recorded.Trailer.Get("X-T") != "of the request" {
+					t.Errorf("%v, recorded %+v", err, recorded)
+				}
+			}
+		}
+	})
 }

@@ -29,6 +29,8 @@ const GroqHost = "api.groq.com"
 const (
 	ScriptHeader = "X-Fake-Script" // a Rule for this request, as ParseRule reads it
 	TagHeader    = "X-Fake-Id"     // a name that the truth shows with the request; attempts of one call share it
+
+	TrailerHeader = "X-Fake-Trailer" // what Rule.Trailer puts after an answer
 )
 
 // MaxBodyBytes is the largest request body that is taken in; a larger one is answered 413.

@@ -31,12 +31,13 @@ type Request struct {
 	Key    string // name of the key; empty: an unknown secret, or none
 	Secret string
 
-	Method string
-	Path   string // with the query
-	Host   string
-	SNI    string      // empty without TLS
-	Proto  string      // "HTTP/1.1", "HTTP/2.0"
-	Header http.Header // as received; not to be changed
+	Method  string
+	Path    string // with the query
+	Host    string
+	SNI     string      // empty without TLS
+	Proto   string      // "HTTP/1.1", "HTTP/2.0"
+	Header  http.Header // as received; not to be changed
+	Trailer http.Header // of the request, once its body was read
 
 	BodyBytes  int64  // what was read of the body
 	BodySHA256 string // hex; empty until it was read to its end

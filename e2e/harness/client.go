@@ -55,10 +55,11 @@ func (c *Client) URL() string { return c.base }
 
 // Call is one call. The zero value is a short chat that is not streamed.
 type Call struct {
-	Method string // empty: POST
-	Path   string // empty: ChatPath
-	Host   string // empty: the listener's address
-	Header http.Header
+	Method  string // empty: POST
+	Path    string // empty: ChatPath
+	Host    string // empty: the listener's address
+	Header  http.Header
+	Trailer http.Header // sent after the body, whose length is not stated then
 
 	// Body is what is sent as it is; nil: a chat made of the fields below.
 	Body         io.Reader
@@ -75,13 +76,14 @@ type Call struct {
 
 // Answer is what the client got. Where the answer broke off, Err says how, and Body holds what came before.
 type Answer struct {
-	Status int
-	Proto  string
-	Header http.Header
-	Body   []byte
-	Bytes  int64
-	SHA256 string // hex, of the body
-	Err    error
+	Status  int
+	Proto   string
+	Header  http.Header
+	Trailer http.Header
+	Body    []byte
+	Bytes   int64
+	SHA256  string // hex, of the body
+	Err     error
 
 	Key string // x-keywheel-key
 	ID  string // x-request-id: names the request in the truth
@@ -119,8 +121,9 @@ func (c *Client) Try(ctx context.Context, call Call) (Answer, error) {
 		to = io.MultiWriter(hash, &body)
 	}
 	a.Bytes, a.Err = io.Copy(to, res.Body)
+	a.Trailer = res.Trailer
 	a.Body, a.SHA256 = body.Bytes(), hex.EncodeToString(hash.Sum(nil))
-	c.watch.look(a, res.Trailer)
+	c.watch.look(a)
 	return a, nil
 }
 
@@ -150,6 +153,9 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, string,
 	if sized, ok := body.(*sizedReader); ok {
 		req.ContentLength = sized.size
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(call.chat()), nil }
+	}
+	if len(call.Trailer) > 0 {
+		req.Trailer, req.ContentLength = call.Trailer, -1
 	}
 	tag := call.Tag
 	if tag == "" {

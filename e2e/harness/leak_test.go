@@ -52,13 +52,13 @@ func TestKeysHaveTheirOwnSecrets(t *testing.T) {
 func TestWatchLooksAtAnswers(t *testing.T) {
 	keys := Keys(2, 0)
 	w := newWatch(keys)
-	w.look(Answer{Header: http.Header{"X-A": {"b"}}, Body: []byte("gsk_CANARY")}, nil)
+	w.look(Answer{Header: http.Header{"X-A": {"b"}}, Body: []byte("gsk_CANARY")})
 	if len(w.leaks) != 0 {
 		t.Fatalf("found %v where there is none", w.leaks)
 	}
-	w.look(Answer{Header: http.Header{"X-A": {"Bearer " + keys[0].Secret}}}, nil)
-	w.look(Answer{Body: []byte(hex.EncodeToString([]byte(keys[1].Secret)))}, nil)
-	w.look(Answer{}, http.Header{"X-T": {base64.StdEncoding.EncodeToString([]byte("x" + keys[0].Secret))}})
+	w.look(Answer{Header: http.Header{"X-A": {"Bearer " + keys[0].Secret}}})
+	w.look(Answer{Body: []byte(hex.EncodeToString([]byte(keys[1].Secret)))})
+	w.look(Answer{Trailer: http.Header{"X-T": {base64.StdEncoding.EncodeToString([]byte("x" + keys[0].Secret))}}})
 	for _, leak := range []string{"an answer's headers: key 1's secret, plain", "an answer's body: key 2's secret, in hex", "an answer's headers: key 1's secret, in base64"} {
 		if w.leaks[leak] != 1 {
 			t.Errorf("not found: %s; only %v", leak, w.leaks)

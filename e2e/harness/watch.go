@@ -26,11 +26,11 @@ func newWatch(keys []Key) *watch {
 }
 
 // look takes an answer. A nil watch looks for nothing.
-func (w *watch) look(a Answer, trailer http.Header) {
+func (w *watch) look(a Answer) {
 	if w == nil {
 		return
 	}
-	w.find("an answer's headers", headers(a.Header)+headers(trailer))
+	w.find("an answer's headers", headers(a.Header)+headers(a.Trailer))
 	w.find("an answer's body", string(a.Body))
 }
 
