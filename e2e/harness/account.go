@@ -59,6 +59,7 @@ type ProxyState struct {
 	Rejected    int64  `json:"rejected"`
 	Reports     int64  `json:"reports"`
 	Panics      int64  `json:"panics"`
+	SkewMS      int64  `json:"skew_ms"`
 }
 
 // Token is the admin token: KEYWHEEL_ADMIN_TOKEN, else the one kept beside the store.
