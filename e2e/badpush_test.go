@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,8 +29,9 @@ var roles = []string{protocol.GateResource, protocol.AttemptResource}
 
 // byFile is a push that an Envoy gets by files, which the test writes, in the place of the control plane's stream.
 type byFile struct {
-	dir  string
-	good map[string]*wasmfilterv3.Wasm // as the control plane pushes them, by role
+	dir   string
+	order []string                      // in which the roles get theirs
+	good  map[string]*wasmfilterv3.Wasm // as the control plane pushes them, by role
 }
 
 // fetchPush reads what the control plane pushes.
@@ -52,7 +54,7 @@ func fetchPush(t *testing.T, k *harness.Keywheel, dir string) *byFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &byFile{dir: dir, good: map[string]*wasmfilterv3.Wasm{}}
+	p := &byFile{dir: dir, order: slices.Clone(roles), good: map[string]*wasmfilterv3.Wasm{}}
 	for _, r := range res.GetResources() {
 		var config corev3.TypedExtensionConfig
 		var filter wasmfilterv3.Wasm
@@ -75,7 +77,7 @@ func (p *byFile) path(role string) string { return filepath.Join(p.dir, role+".p
 // push hands out a version whose configuration change has made of the good one.
 func (p *byFile) push(t *testing.T, version string, change func(good []byte) []byte) {
 	t.Helper()
-	for _, role := range roles {
+	for _, role := range p.order {
 		filter := proto.CloneOf(p.good[role])
 		if c := filter.GetConfig().GetConfiguration(); change != nil {
 			c.Value = change(c.GetValue())
