@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"keywheel/shared/secret"
 	"keywheel/xds/admin"
 	"keywheel/xds/audit"
@@ -52,5 +54,30 @@ func TestBodiesThatAreRefused(t *testing.T) {
 				t.Errorf("%s: the answer has %q: %s", body, repeated, w.Body)
 			}
 		}
+	}
+}
+
+// TestMembersInOtherLetters: a member is written as the document has it. One that differs in its letters' case alone is
+// none, or it would be read in the place of the one that was examined.
+func TestMembersInOtherLetters(t *testing.T) {
+	f := newAccount(t)
+	before := f.keys.Stored()
+	for body, path := range map[string]string{
+		`{"label": "Team B", "Label": "` + strings.Repeat("x", 41) + `"}`: "PATCH /api/v1/keys/2",
+		`{"priority": 1, "PRIORITY": -5}`:                                 "PATCH /api/v1/keys/2",
+		`{"models": ["a"], "model\u017f": [""]}`:                          "PATCH /api/v1/keys/2",
+		`{"Disabled": true}`:                                              "PATCH /api/v1/keys/2",
+		`{"secret": "gsk_x", "id": "b", "ID": "../b"}`:                    "POST /api/v1/keys",
+		`{"Secret": "gsk_x"}`:                                             "POST /api/v1/keys",
+		`{"now": "2025-11-18T08:00:00Z", "Speed": -1}`:                    "PUT /api/v1/clock",
+		`{"Token": "` + adminToken + `"}`:                                 "POST /api/v1/session",
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		if w := f.do(method, path, adminToken, body); w.Code != 422 || !strings.Contains(w.Body.String(), "unexpected property") {
+			t.Errorf("%s: got %d %s", body, w.Code, w.Body)
+		}
+	}
+	if diff := cmp.Diff(before, f.keys.Stored()); diff != "" || f.speed != -1 {
+		t.Errorf("something changed: the clock's speed is %v\n%s", f.speed, diff)
 	}
 }

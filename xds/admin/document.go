@@ -27,6 +27,10 @@ const (
 	cookieAuth = "cookieAuth"
 )
 
+// The library takes members in any case unless it is told, for all of a process. Of two that differ in it alone, one would be
+// examined and the other one read.
+func init() { huma.ValidateStrictCasing = true }
+
 // describe returns the description that the operations are added to. The library's own pages stay off: they load
 // scripts from the internet.
 func describe(version string) huma.Config {

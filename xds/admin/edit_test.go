@@ -134,7 +134,7 @@ func TestRefusedEdits(t *testing.T) {
 		"what is counted":       {withSecret(`"used_tokens": 0`), 422, "unexpected property"},
 		"too large":             {withSecret(`"label": "` + strings.Repeat("a", 70_000) + `"`), 413, ""},
 		"a label that is null":  {withSecret(`"label": null`), 422, "label: it is null; leave it out to keep what it is"},
-		"a Label that is null":  {withSecret(`"LABEL": null`), 422, "label: it is null"},
+		"a LABEL that is null":  {withSecret(`"LABEL": null`), 422, "unexpected property"},
 		"a label that is one":   {withSecret(`"label": 1`), 422, "expected string"},
 		"a long label":          {withSecret(`"label": "` + strings.Repeat("ä", 41) + `"`), 422, "expected length <= 40"},
 		"a label of two lines":  {withSecret(`"label": "a\nb"`), 422, "label: it has characters that cannot be printed"},

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strings"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -38,10 +38,8 @@ func findNull(data []byte, members []string) error {
 		return err
 	}
 	for name, value := range object {
-		for _, m := range members {
-			if value == nil && strings.EqualFold(name, m) { // as encoding/json matches names
-				return fmt.Errorf("%s: it is null; leave it out to keep what it is", m)
-			}
+		if value == nil && slices.Contains(members, name) { // in other letters it is no member
+			return fmt.Errorf("%s: it is null; leave it out to keep what it is", name)
 		}
 	}
 	return nil

@@ -19,6 +19,9 @@ import (
 type Keys struct {
 	*roster.Roster
 	Ledger *ledger.Ledger
+
+	memory  *storetest.Memory
+	options KeysOptions
 }
 
 // KeysOptions are what Keys are made of.
@@ -35,7 +38,12 @@ var master = sync.OnceValues(func() (*seal.Sealer, error) { return seal.New([]se
 // NewKeys returns keys that are in force.
 func NewKeys(t testing.TB, o KeysOptions) *Keys {
 	t.Helper()
-	faulty := &storetest.Faulty{Store: storetest.NewMemory()}
+	return openKeys(t, storetest.NewMemory(), o)
+}
+
+func openKeys(t testing.TB, memory *storetest.Memory, o KeysOptions) *Keys {
+	t.Helper()
+	faulty := &storetest.Faulty{Store: memory}
 	l, err := ledger.Open(t.Context(), ledger.Options{Store: faulty, Now: func() time.Time { return o.Now }})
 	if err != nil {
 		t.Fatal(err)
@@ -53,5 +61,14 @@ func NewKeys(t testing.TB, o KeysOptions) *Keys {
 	if o.Failing != nil {
 		faulty.Before = func([]store.Record) error { return o.Failing() }
 	}
-	return &Keys{Roster: r, Ledger: l}
+	return &Keys{Roster: r, Ledger: l, memory: memory, options: o}
+}
+
+// Stored is all that the store has.
+func (k *Keys) Stored() []store.Record { return k.memory.Records() }
+
+// Reopened are the keys as they are after a restart.
+func (k *Keys) Reopened(t testing.TB) *Keys {
+	t.Helper()
+	return openKeys(t, k.memory.Open(), k.options)
 }
