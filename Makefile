@@ -121,7 +121,8 @@ screenshots: build node ## Make docs/screenshots, which the README shows, anew: 
 # what breaks one is printed, and kept as a file in testdata/fuzz, with which every later run of the tests begins.
 WIRE := $(addprefix fuzz/,filter/account/FuzzSharedData filter/plugin/FuzzCall filter/plugin/FuzzConfiguration filter/trail/FuzzParse \
 	$(addprefix shared/groq/Fuzz,AppendError ErrorBody JSONUsage RateLimits RequestPeek RetryAfter SSE) \
-	$(addprefix shared/protocol/Fuzz,ParseAnswer ParseAssignment ParseBundle ReportOfACaller) xds/collector/FuzzReport)
+	$(addprefix shared/protocol/Fuzz,ParseAnswer ParseAssignment ParseBundle ReportOfACaller) xds/admin/FuzzAdminBody \
+	xds/collector/FuzzReport)
 # Coverage differs a little from run to run, and to make an input smaller could take all of the time.
 FUZZ := $(GO) test -run '^$$' -fuzzminimizetime 200x -parallel 1
 

@@ -150,7 +150,7 @@ type fixture struct {
 	vault    vault
 }
 
-func newFixture(t *testing.T, changes ...func(*admin.Options)) *fixture {
+func newFixture(t testing.TB, changes ...func(*admin.Options)) *fixture {
 	t.Helper()
 	f := &fixture{
 		account:  &account{view: fullView(), summaries: map[string]summary.Summary{"2025-11-18": {Window: "2025-11-18"}}},

@@ -17,7 +17,7 @@ import (
 func secretOf(id string) string { return "gsk_CANARYsetting" + id + "5vLq0Zb7dW1nRk8s" }
 
 // newKeys are keys 1 to 3 of the settings.
-func newKeys(t *testing.T, noMaster bool, failing func() error) *admintest.Keys {
+func newKeys(t testing.TB, noMaster bool, failing func() error) *admintest.Keys {
 	t.Helper()
 	o := admintest.KeysOptions{Now: afternoon, NoMaster: noMaster, Failing: failing}
 	for i, label := range []string{"Primary", "<Backup>", "Emergency"} {
