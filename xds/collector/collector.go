@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -97,19 +98,37 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// usualBody is as long as most reports of a few keys; a buffer of that size doubles its way to MaxBody without a step past it
-// that is nearly all waste.
-const usualBody = 1536
+// Room for a body is made in pieces, in bytes: the first one takes most reports of a few keys, and none is larger than what a
+// peer who only claims a length may cost. Pieces do not move as a buffer that grows does, so that all of them, and the body
+// that is made of them, are little more than twice the body.
+const (
+	usualBody = 2 << 10
+	pieceSize = 64 << 10
+)
 
 // read returns the body. The error is a *http.MaxBytesError for one that is too large.
 func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, &http.MaxBytesError{Limit: MaxBody}
 	}
-	var b bytes.Buffer
-	b.Grow(int(max(usualBody, r.ContentLength)) + bytes.MinRead)
-	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
-	return b.Bytes(), err
+	from := http.MaxBytesReader(w, r.Body, MaxBody)
+	var full [][]byte
+	piece := make([]byte, 0, min(max(usualBody, r.ContentLength+1), pieceSize)) // one more, to see the end
+	for {
+		n, err := from.Read(piece[len(piece):cap(piece)])
+		piece = piece[:len(piece)+n]
+		switch {
+		case errors.Is(err, io.EOF) && full == nil:
+			return piece, nil
+		case errors.Is(err, io.EOF):
+			return bytes.Join(append(full, piece), nil), nil
+		case err != nil:
+			return nil, err
+		case len(piece) == cap(piece):
+			full = append(full, piece)
+			piece = make([]byte, 0, min(2*cap(piece), pieceSize))
+		}
+	}
 }
 
 var errNoReport = errors.New("the body is no usage report")
