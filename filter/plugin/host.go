@@ -22,15 +22,6 @@ func hostMS() int64 { return host.NowMS() }
 // set replaces a response header. Its only failure is a stream that is gone.
 func set(name, value string) { _ = proxywasm.ReplaceHttpResponseHeader(name, value) }
 
-// readTrail reads the trail of the stream that is being worked on; ok is false where there is none.
-func readTrail() (t trail.Trail, ok bool) {
-	raw, ok := host.Property(trail.Property)
-	if !ok {
-		return trail.Trail{}, false
-	}
-	return trail.Parse(raw)
-}
-
 // leave writes the trail of the stream that is being worked on, and returns its length; 0: it could not be written.
 func (v *vm) leave(t *trail.Trail) (length int) {
 	v.buffer = t.Append(v.buffer[:0])
