@@ -44,9 +44,20 @@ run: build ## Build, then run in the foreground; as a demo if there is no GROQ_A
 .PHONY: build
 build: build/keywheel.wasm build/keywheel ## Build build/keywheel.wasm and build/keywheel
 
+# The SDK with the files of filter/_sdk, which says why.
+SDK := github.com/proxy-wasm/proxy-wasm-go-sdk
+
+.PHONY: build/filter.mod
+build/filter.mod:
+	@mkdir -p build/sdk/proxywasm/{internal,types} && $(GO) mod download $(SDK)
+	@from=$$($(GO) list -m -f '{{.Dir}}' $(SDK)); cp -f "$$from"/go.mod build/sdk; \
+	for folder in proxywasm proxywasm/internal proxywasm/types; do cp -f "$$from/$$folder"/*.go build/sdk/$$folder; done
+	@cp -f filter/_sdk/*.go build/sdk/proxywasm/internal && cp -f go.sum build/filter.sum
+	@printf '%s\n' "$$(<go.mod)" 'replace $(SDK) => ./build/sdk' >$@
+
 .PHONY: build/keywheel.wasm
-build/keywheel.wasm:
-	@$(WASM_ENV) $(GO) build -buildmode=c-shared -trimpath -ldflags="-s -w" -o $@ ./filter
+build/keywheel.wasm: build/filter.mod
+	@$(WASM_ENV) $(GO) build -modfile $< -buildmode=c-shared -trimpath -ldflags="-s -w" -o $@ ./filter
 
 .PHONY: build/keywheel
 build/keywheel: build/keywheel.wasm # embedded
