@@ -10,7 +10,12 @@ import (
 	"keywheel/e2e/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(spinning) != "" {
+		spin()
+	}
+	harness.Main(m)
+}
 
 const (
 	single      = 1000 // calls a round over one connection
@@ -61,7 +66,9 @@ func BenchmarkBesideRawEnvoy(b *testing.B) {
 func (w *way) round(b *testing.B, i int) {
 	b.Helper()
 	f, s, part := &w.of[i], &shapes[i], max(1, w.part)
+	sleep := awake(b)
 	one, _ := load(b, w.addr, s, 1, single/part)
+	sleep()
 	before := cpu(b, w.pid())
 	many, took := load(b, w.addr, s, connections, concurrent/part)
 	n := float64(len(many))

@@ -2,8 +2,6 @@
 package picker
 
 import (
-	"math"
-
 	"keywheel/filter/account"
 	"keywheel/shared/protocol"
 	"keywheel/shared/quota"
@@ -80,16 +78,16 @@ func New(a *protocol.Assignment) *Picker {
 	return p
 }
 
-// Peek is Pick without the reservation: whether a key could serve now.
+// Peek says whether a key could serve now: any, which need not be the one that Pick takes.
 func (p *Picker) Peek(b *account.Book, r Request, at Instant) Choice {
-	return p.choose(b, r, at)
+	return p.choose(b, r, at, true)
 }
 
 // Pick chooses a key and reserves what the request may need, in one swap. Of two workers that race for a key's last
 // tokens one gets them; the other chooses again.
 func (p *Picker) Pick(b *account.Book, vm uint32, r Request, at Instant) Choice {
 	for {
-		c := p.choose(b, r, at)
+		c := p.choose(b, r, at, false)
 		if c.Key == nil {
 			return c
 		}
@@ -126,15 +124,36 @@ type view struct {
 	request  Request
 	at       Instant
 	findings []account.Finding
-	standing account.Standing
+	standing []protocol.KeyState // of the keys, in their order; one without an ID is not known
+	fastest  int64               // median time of the fastest of them, milliseconds; 0: none is known
 }
 
 func (p *Picker) view(b *account.Book, r Request, at Instant) view {
 	v := view{book: b, request: r, at: at, findings: b.Findings(at.NowMS)}
-	if p.strategy() == selection.Balanced {
-		v.standing, _ = b.Standing()
+	if p.strategy() != selection.Balanced {
+		return v
+	}
+	s, _ := b.Standing()
+	v.standing = s.Keys
+	for i := range s.Keys {
+		if ms := s.Keys[i].MedianMS; ms > 0 && (v.fastest == 0 || ms < v.fastest) {
+			v.fastest = ms
+		}
+		if i >= len(p.a.Keys) || s.Keys[i].ID != p.a.Keys[i].ID { // of another assignment than ours
+			v.standing = p.inOrder(s.Keys)
+		}
 	}
 	return v
+}
+
+func (p *Picker) inOrder(keys []protocol.KeyState) []protocol.KeyState {
+	out := make([]protocol.KeyState, len(p.a.Keys))
+	for _, s := range keys {
+		if i, ok := p.byID[s.ID]; ok {
+			out[i] = s
+		}
+	}
+	return out
 }
 
 func (p *Picker) strategy() selection.Strategy { return selection.Strategy(p.a.Policy.Strategy) }
@@ -159,7 +178,7 @@ func (p *Picker) state(v *view, i int) state {
 			}
 		}
 	}
-	s.cand = p.candidate(i, s.room, v.standing.Keys)
+	s.cand = p.candidate(i, s.room, v)
 	return s
 }
 
@@ -246,21 +265,12 @@ func (p *Picker) applies(f account.Finding, k *protocol.Key, model string) (sele
 	return "", 0
 }
 
-func (p *Picker) candidate(i int, room account.Room, standing []protocol.KeyState) selection.Candidate {
+func (p *Picker) candidate(i int, room account.Room, v *view) selection.Candidate {
 	k := &p.a.Keys[i]
 	c := selection.Candidate{Priority: k.Priority, Rank: p.ranks[i], Remaining: room.Free, Limit: k.LimitTokens, Health: 1}
-	fastest := int64(math.MaxInt64)
-	var own int64
-	for _, s := range standing {
-		if s.MedianMS > 0 {
-			fastest = min(fastest, s.MedianMS)
-		}
-		if s.ID == k.ID {
-			c.Health, own = s.Health, s.MedianMS
-		}
-	}
-	if own > 0 {
-		c.Speed = selection.Speed(own, fastest)
+	if i < len(v.standing) && v.standing[i].ID == k.ID {
+		c.Health = v.standing[i].Health
+		c.Speed = selection.Speed(v.standing[i].MedianMS, v.fastest)
 	}
 	return c
 }
@@ -271,13 +281,13 @@ func (p *Picker) candidate(i int, room account.Room, standing []protocol.KeyStat
 //
 // By priority, keys are looked at only until one can serve: most calls see one entry. Keys that are kept for other models
 // are not looked at.
-func (p *Picker) choose(b *account.Book, r Request, at Instant) Choice {
+func (p *Picker) choose(b *account.Book, r Request, at Instant, anyOne bool) Choice {
 	from, to, ok := p.among(r)
 	if !ok {
 		return Choice{Refusal: p.unknownKey(r)}
 	}
 	v := p.view(b, r, at)
-	if s, ok := p.best(&v, from, to); ok {
+	if s, ok := p.best(&v, from, to, anyOne); ok {
 		return s.choice(r)
 	}
 	states := make([]state, 0, to-from)
@@ -298,11 +308,14 @@ func (s *state) choice(r Request) Choice {
 	}
 }
 
-// best is the best key that has room for the need and was not tried.
-func (p *Picker) best(v *view, from, to int) (full state, ok bool) {
+// best is the best key that has room for the need and was not tried, or just any.
+func (p *Picker) best(v *view, from, to int, anyOne bool) (full state, ok bool) {
 	strategy := p.strategy()
 	for i := from; i < to; i++ {
 		k := &p.a.Keys[i]
+		if ok && anyOne {
+			break
+		}
 		if ok && strategy == selection.Priority && k.Priority != full.key.Priority {
 			break
 		}

@@ -9,10 +9,11 @@ import (
 
 // A VM that is busy does not go to shared data for each call: of a key with plenty left it takes several calls' worth at
 // once (tab), and what calls came to it brings there together. All of it is there again with the next tick, before a
-// report is made, and when something is learned of a key. Below brisk picks in a tick everything is exact.
+// report is made, and when something is learned of a key. Below brisk picks in a tick, and few keys, everything is exact.
 const (
 	brisk    = 8
 	mostTabs = 8
+	many     = 32 // keys, from which one look at them all is worth more than exactness
 )
 
 // tab is an account.Tab with the calls that it is for: those that the picker would give the key to, as it last looked.
@@ -54,7 +55,7 @@ func (v *vm) tabFor(version account.Version, model string, need int64, blind boo
 // seen takes down what a choice showed, and fills a tab where that is worth it.
 func (v *vm) seen(a *assigned, r *picker.Request, c *picker.Choice, at picker.Instant) {
 	v.inUse = c.InUse
-	if v.taken.picks++; v.taken.picks < brisk || len(r.Tried) > 0 || c.Key == nil || !plenty(r, c) || a.picker.Takes(*c) {
+	if v.taken.picks++; v.taken.picks < brisk && len(a.Keys) < many || len(r.Tried) > 0 || c.Key == nil || !plenty(r, c) || a.picker.Takes(*c) {
 		return
 	}
 	var t *tab

@@ -50,6 +50,7 @@ func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
 	if c.Key == nil {
 		return c
 	}
+	t.vm.watch(c.Room, r.Need)
 	t.key, t.bearer, t.secret = c.Key, t.a.bearers[c.Key.Credential], t.a.shown[c.Key.ID]
 	t.add(tr, c.Reserve)
 	return c
