@@ -103,7 +103,14 @@ func (s *scanner) feed(b []byte, root *field, to sink) {
 			}
 			fallthrough
 		default:
-			if c := b[i]; !blank(c) {
+			c := b[i]
+			if c == '"' && (s.state == beforeName || s.state == beforeFirstName) {
+				if n := s.member(b[i:], to); n > 0 {
+					i += n
+					continue
+				}
+			}
+			if !blank(c) {
 				s.punctuation(c, root, to)
 			}
 			i++
