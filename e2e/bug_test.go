@@ -11,6 +11,9 @@ import (
 	"keywheel/e2e/harness"
 )
 
+// untold is how many calls of a key a busy worker counts before it tells others, at most.
+const untold = 128
+
 // faulty is a stack whose filter has a bug in every callback, which calls bring about by a header.
 func faulty(t *testing.T, opts harness.Options) *harness.Stack {
 	t.Helper()
@@ -215,7 +218,6 @@ func crash(t *testing.T, s *harness.Stack, how, place string) {
 	if err := s.Groq.WaitIdle(harness.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	const untold = 128 // calls that a busy worker counts before it tells others, at most
 	harness.Eventually(t, "the ledger has all but what was in flight or had just ended", func() error {
 		if now := missing(t, s) - lost; now > (clients+1+untold)*100 {
 			return fmt.Errorf("%d tokens are missing", now)

@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	workers   = 2   // of Envoy, as the harness starts it
 	racers    = 32  // clients that spend at once
 	crossings = 20  // limits that they race across
 	reserved  = 100 // tokens that each call is taken to need

@@ -77,6 +77,21 @@ func (k *Book) Learn(nowMS int64, learned ...Finding) {
 	})
 }
 
+// ShiftFindings moves what was learned by so many milliseconds, where the clock by which it was learned was found to be off.
+func (k *Book) ShiftFindings(ms int64) {
+	update(k.data, findingsName, func(old []byte) []byte {
+		fs := readFindings(old)
+		if len(fs) == 0 {
+			return nil
+		}
+		for i := range fs {
+			fs[i].UntilMS += ms
+			fs[i].AtMS += ms
+		}
+		return appendFindings(fs)
+	})
+}
+
 // outdated says whether old is an earlier revision of the same key.
 func outdated(old, by protocol.CredentialID) bool {
 	a, before, ok := protocol.SplitCredential(old)

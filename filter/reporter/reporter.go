@@ -83,12 +83,16 @@ func Take(b *account.Book, a *protocol.Answer, incarnation string, hostMS int64)
 	}
 	b.SetAssigned(account.Version{Epoch: a.Epoch, Generation: a.Assignment})
 	standing := account.Standing{Clock: a.Clock, Keys: a.Keys}
-	if old, ok := b.Standing(); ok && old.Clock == a.Clock {
+	old, ok := b.Standing()
+	if ok && old.Clock == a.Clock {
 		standing.OffsetMS = old.OffsetMS
 	}
 	off := a.NowMS - (a.Clock.Now(hostMS) + standing.OffsetMS)
 	if tolerated := int64(skewMS * max(1, a.Clock.Speed)); off > tolerated || off < -tolerated {
 		standing.OffsetMS += off
+		if !ok || old.Clock == a.Clock {
+			b.ShiftFindings(off) // they were learned by the time that was wrong
+		}
 	}
 	b.SetStanding(standing)
 	now := a.Clock.Now(hostMS) + standing.OffsetMS

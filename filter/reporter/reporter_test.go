@@ -109,6 +109,19 @@ func TestTakeFollowsTheNewest(t *testing.T) {
 	}
 }
 
+func TestWhatWasLearnedFollowsTheClock(t *testing.T) {
+	b := account.NewBook(&accounttest.Data{})
+	const host = noon - 600_000 // ten minutes behind
+	b.Learn(host, account.Finding{Credential: "2.1", Org: "o2", Kind: protocol.Cooling, UntilMS: host + 20_000, AtMS: host})
+	reporter.Take(b, answer(1), "i", host+1000)
+	for _, f := range b.Findings(noon) {
+		if f.Credential == "2.1" && f.UntilMS == noon+19_000 && f.AtMS == noon-1000 {
+			return
+		}
+	}
+	t.Errorf("a rest of 20 s, of which 1 s is over: %+v", b.Findings(noon))
+}
+
 func TestTakeCorrectsTheClock(t *testing.T) {
 	now := func(b *account.Book, host int64) int64 {
 		s, _ := b.Standing()
