@@ -105,7 +105,7 @@ func TestABugCostsTheCallThatMetIt(t *testing.T) {
 		"attempt":                   {refusedTry, 0},
 		"attempt with its key":      {refusedTry, 0},
 		"attempt's answer":          {served, 100},
-		"attempt's answer body":     {served, 100},
+		"attempt's answer body":     {limited, 0},
 		"attempt's answer trailers": {limited, 0},
 		"response headers":          {served, held},
 		"response body":             {served, held},

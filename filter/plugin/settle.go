@@ -99,7 +99,7 @@ func (g *gate) metered(s *account.Settlement, t *trail.Trail, timeMS int64) {
 	case g.unread:
 		s.Estimated = max(t.Need, g.prompt(t))
 		return
-	case g.meter == nil, g.ended && g.meter.Bytes() == 0: // 204, an answer to HEAD, or one without a body
+	case g.meter == nil: // 204, or an answer to HEAD
 		return
 	}
 	s.Usage = g.meter.Usage()
