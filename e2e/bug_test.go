@@ -32,7 +32,7 @@ func fault(how, place string) http.Header { return http.Header{"X-Fault": {how +
 // can be spent to its limit.
 func TestAPanicCostsOneCall(t *testing.T) {
 	t.Parallel()
-	const limit = 6000
+	const limit = 20_000
 	s := faulty(t, harness.Options{
 		Keys: harness.Keys(1, limit), Groq: fakegroq.Options{TokensFor: fakegroq.FixedTokens(60, 40)},
 		Settings: map[string]string{"KEYWHEEL_REQUIRED_TOKENS": "100"}, Concurrency: 1,

@@ -159,8 +159,8 @@ func (b *backend) take(sorted bool) []string {
 }
 
 // unique are headers that differ from one exchange to the next; the last one only where it is what a retry has left of
-// ten seconds.
-var unique = regexp.MustCompile(`(?mi)^(?:(date|x-request-id|x-envoy-upstream-service-time): .*?|(x-envoy-expected-rq-timeout-ms): \d{1,4})(\r?)$`)
+// ten seconds, which can be all of them.
+var unique = regexp.MustCompile(`(?mi)^(?:(date|x-request-id|x-envoy-upstream-service-time): .*?|(x-envoy-expected-rq-timeout-ms): (?:\d{1,4}|10000))(\r?)$`)
 
 func settled(text string) string { return unique.ReplaceAllString(text, "$1$2: …$3") }
 
