@@ -25,8 +25,10 @@ func (g *gate) admit(a *assigned) types.Action {
 	if t.Need = a.Policy.RequiredTokens; !fixed {
 		t.Need = g.need(t)
 	}
-	if g.sole == nil && t.Only == "" && g.vm.tabFor(a.version(), t.Model, t.Need, false) != nil {
-		return g.passed(g.leave())
+	if g.sole == nil && t.Only == "" {
+		if tab := g.vm.tabFor(a.version(), t.Model, false); tab != nil && tab.Holds(t.Need) {
+			return g.passed(g.leave())
+		}
 	}
 	return g.look(a, fixed)
 }

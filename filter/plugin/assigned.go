@@ -8,6 +8,9 @@ import (
 	"keywheel/shared/protocol"
 )
 
+// bearer is what stands before a secret in an Authorization.
+const bearer = "Bearer "
+
 // assigned is an assignment, with the secrets that its role needs.
 type assigned struct {
 	*protocol.Assignment
@@ -124,7 +127,7 @@ func parse(b []byte) (*assigned, error) {
 	bearers, shown := make(map[protocol.CredentialID]string, len(a.Keys)), make(map[string]string, len(a.Keys))
 	for _, k := range a.Keys {
 		if secret := string(bundle[k.Credential]); secret != "" {
-			bearers[k.Credential], shown[k.ID] = "Bearer "+secret, secret
+			bearers[k.Credential], shown[k.ID] = bearer+secret, secret
 		}
 	}
 	return &assigned{Assignment: a, picker: picker.New(a), secrets: bundle, bearers: bearers, shown: shown}, nil

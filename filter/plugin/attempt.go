@@ -159,7 +159,7 @@ func (t *attempt) OnHttpResponseHeaders(_ int, end bool) types.Action {
 	if status/100 == 2 {
 		if g := t.gateHere(); g != nil {
 			g.keyed, g.keyID = true, t.key.ID
-			g.begin(status, headers, end, t.secret)
+			g.begin(status, headers, end, t.bearer[len(bearer):])
 			g.served = true
 		}
 		return types.ActionContinue

@@ -42,7 +42,7 @@ func (r *root) fetch() {
 		return
 	}
 	headers := [][2]string{
-		{":method", "GET"}, {":path", protocol.AssignmentPath}, {":authority", "keywheel"}, {"authorization", "Bearer " + r.remote.token},
+		{":method", "GET"}, {":path", protocol.AssignmentPath}, {":authority", "keywheel"}, {"authorization", bearer + r.remote.token},
 	}
 	if v.only != nil && f.etag != "" {
 		headers = append(headers, [2]string{"if-none-match", f.etag})

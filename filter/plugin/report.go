@@ -63,7 +63,7 @@ func (v *vm) report(cluster string, last bool) {
 	}))
 	_, err := proxywasm.DispatchHttpCall(cluster, [][2]string{
 		{":method", "POST"}, {":path", protocol.ReportPath}, {":authority", "keywheel"},
-		{"content-type", "application/json"}, {"authorization", "Bearer " + string(a.secrets[protocol.TokenSecret])},
+		{"content-type", "application/json"}, {"authorization", bearer + string(a.secrets[protocol.TokenSecret])},
 	}, body, nil, reportTimeoutMS, v.answered)
 	if err != nil {
 		proxywasm.LogDebugf("keywheel: cannot send a usage report: %v", err)

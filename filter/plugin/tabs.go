@@ -24,12 +24,6 @@ type tab struct {
 	model   string
 	blind   bool
 	bearer  string
-	secret  string
-}
-
-// is says whether the tab is for such calls.
-func (t *tab) is(v account.Version, model string, blind bool) bool {
-	return t.version == v && t.model == model && t.blind == blind
 }
 
 // taken is what a VM has taken, and what it has not told yet.
@@ -42,10 +36,10 @@ type taken struct {
 	noted protocol.CredentialID // whose calls can be counted together; empty: none's
 }
 
-// tabFor returns the tab that a call can be served from, before its first try; nil: none.
-func (v *vm) tabFor(version account.Version, model string, need int64, blind bool) *tab {
+// tabFor returns the tab for such calls; nil: none. It serves a call's first try, if it holds as much.
+func (v *vm) tabFor(version account.Version, model string, blind bool) *tab {
 	for _, t := range v.taken.open {
-		if t.is(version, model, blind) && t.Holds(need) {
+		if t.version == version && t.model == model && t.blind == blind {
 			return t
 		}
 	}
@@ -58,12 +52,7 @@ func (v *vm) seen(a *assigned, r *picker.Request, c *picker.Choice, at picker.In
 	if v.taken.picks++; v.taken.picks < brisk && len(a.Keys) < many || len(r.Tried) > 0 || c.Key == nil || !plenty(r, c) || a.picker.Takes(*c) {
 		return
 	}
-	var t *tab
-	for _, o := range v.taken.open {
-		if o.is(a.version(), r.Model, r.Blind) {
-			t = o
-		}
-	}
+	t := v.tabFor(a.version(), r.Model, r.Blind)
 	if t == nil {
 		if len(v.taken.open) == mostTabs {
 			v.closeTabs()
@@ -72,7 +61,6 @@ func (v *vm) seen(a *assigned, r *picker.Request, c *picker.Choice, at picker.In
 		v.taken.open = append(v.taken.open, t)
 	}
 	t.version, t.key, t.model, t.blind, t.bearer = a.version(), c.Key, r.Model, r.Blind, a.bearers[c.Key.Credential]
-	t.secret = a.shown[c.Key.ID]
 	v.book.Fill(&t.Tab, c.Key, v.id, at.Window, r.Need)
 }
 

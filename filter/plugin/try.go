@@ -18,7 +18,6 @@ type try struct {
 	a      *assigned
 	key    *protocol.Key        // picked; nil: none
 	bearer string               // its Authorization
-	secret string               // in that
 	status int                  // of an answer that is not 2xx
 	header groq.ResponseHeaders // of that answer
 	blind  bool                 // nobody looked into the request's body
@@ -29,13 +28,13 @@ func (t *try) fromTab(tr *trail.Trail) bool {
 	if len(tr.Tries) > 0 || tr.Only != "" {
 		return false
 	}
-	o := t.vm.tabFor(t.a.version(), tr.Model, tr.Need, t.blind)
-	if o == nil {
+	o := t.vm.tabFor(t.a.version(), tr.Model, t.blind)
+	if o == nil || !o.Holds(tr.Need) {
 		return false
 	}
 	o.Take(tr.Need)
 	t.vm.taken.picks++
-	t.key, t.bearer, t.secret = o.key, o.bearer, o.secret
+	t.key, t.bearer = o.key, o.bearer
 	t.vm.stats.pick(o.key.Credential)
 	t.add(tr, tr.Need)
 	return true
@@ -51,7 +50,7 @@ func (t *try) pick(tr *trail.Trail, at picker.Instant) picker.Choice {
 		return c
 	}
 	t.vm.watch(c.Room, r.Need)
-	t.key, t.bearer, t.secret = c.Key, t.a.bearers[c.Key.Credential], t.a.shown[c.Key.ID]
+	t.key, t.bearer = c.Key, t.a.bearers[c.Key.Credential]
 	t.add(tr, c.Reserve)
 	return c
 }

@@ -18,9 +18,8 @@ func WindowAt(t time.Time) Window { return WindowAtMS(t.UnixMilli()) }
 
 // WindowAtMS is WindowAt of Unix milliseconds.
 func WindowAtMS(ms int64) Window {
-	const day = 86_400_000
-	d := ms / day
-	if ms%day < 0 {
+	d := ms / day.Milliseconds()
+	if ms%day.Milliseconds() < 0 {
 		d--
 	}
 	return Window(d)
